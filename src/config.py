@@ -1,0 +1,219 @@
+"""Settings: defaults, ``config.yaml`` over them, arguments over both; environment variables are read here alone.
+
+Environment variables:
+    HEALDAG_CONFIG: path of a ``config.yaml`` to use when none is given.
+    HEALDAG_MODELS: folder with model artefacts, searched before the shipped ones.
+    HEALDAG_BASE_DIR: folder that holds pretrained bases, as ``<folder>/<organisation>/<name>`` or one base itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+Probability = Field(ge=0.0, le=1.0)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Section):
+    """Which artefact answers, and how it is run."""
+
+    task: str = Field(default="emotion", description="Task name: a folder under models/, or a path to an artefact.")
+    version: str | None = Field(default=None, description="Version of the artefact; None means the current one.")
+    base_path: Path | None = Field(default=None, description="Local folder of the pretrained base; None: searched for.")
+    device: str = Field(default="auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.")
+    engine: Literal["auto", "torch"] = Field(default="auto", description="What runs the network.")
+    tokens_per_batch: int = Field(default=4096, ge=64, description="Padded tokens in one forward pass.")
+    window_overlap: int = Field(default=32, ge=0, description="Tokens that neighbouring windows of a long text share.")
+
+
+class LoraSettings(_Section):
+    """Shape of an adapter to be trained."""
+
+    base: str = Field(default="sentence-transformers/all-MiniLM-L6-v2", description="Hub name or folder of the base.")
+    r: int = Field(default=16, ge=1, description="Rank.")
+    alpha: int = Field(default=32, ge=1, description="Scale: updates are multiplied by alpha / r.")
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout on the adapter's input.")
+    target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
+        default="all-linear", description="Names of the layers that get an adapter, e.g. ['q_lin', 'v_lin']."
+    )
+    bias: Literal["none", "all", "lora_only"] = Field(default="none", description="Which biases are trained.")
+    max_length: int = Field(default=128, ge=8, le=8192, description="Tokens the model reads at once.")
+
+
+class TrainingSettings(_Section):
+    """How an adapter is trained."""
+
+    epochs: float = Field(default=3.0, gt=0, description="Passes over the training data.")
+    batch_size: int = Field(default=32, ge=1, description="Rows per step.")
+    learning_rate: float = Field(default=7e-4, gt=0, description="Peak learning rate, after warm-up, before linear decay.")
+    warmup_steps: int = Field(default=200, ge=0, description="Steps of linear warm-up.")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW weight decay.")
+    class_weight_power: float = Field(
+        default=0.5, ge=0, le=1, description="Loss weight of a class: (1 / its share) to this power; 0 turns it off."
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the loss.")
+    auxiliary_weight: float = Field(
+        default=10.0, ge=0, description="Weight of the fine-label loss (GoEmotions' 28 labels); 0 turns it off."
+    )
+    average_decay: float = Field(
+        default=0.995, ge=0, lt=1, description="Decay of the running average of weights that is kept; 0: last weights."
+    )
+    bf16: bool = Field(default=False, description="bfloat16 autocast; worth it where the processor has it.")
+    seed: int = Field(default=13, description="Seed of everything random.")
+
+
+class DatasetSettings(_Section):
+    """Where labelled rows come from."""
+
+    source: Path | None = Field(default=None, description="Folder with <set>/{train,validation,test}.jsonl.gz.")
+    text_column: str = Field(default="text", description="Name of the text field.")
+    label_column: str = Field(default="label", description="Name of the label field.")
+
+
+class DagSettings(_Section):
+    """What the graph does with an answer."""
+
+    threshold: float | None = Field(default=None, ge=0, le=1, description="Below it an answer is doubted; None: fitted.")
+    sarcasm_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="From it on a text counts as sarcastic; None: fitted."
+    )
+    enable_backup: bool = Field(default=True, description="Whether doubtful answers go to the backups.")
+    backups: tuple[str | dict[str, Any], ...] | None = Field(
+        default=None, description="Backups in order, by name or as {kind: ..., options}; None: those of the artefact."
+    )
+    human_review: bool = Field(default=False, description="Whether still doubtful answers wait for a person.")
+    max_chars: int = Field(default=100_000, ge=1, description="Longest text that is read, in characters.")
+
+
+class LoggingSettings(_Section):
+    """The library's logger; nothing is configured unless asked for."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="Level of 'healdag'.")
+
+
+class Settings(_Section):
+    """All settings. Every key is optional; unknown keys are errors."""
+
+    model: ModelSettings = ModelSettings()
+    lora: LoraSettings = LoraSettings()
+    training: TrainingSettings = TrainingSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    dag: DagSettings = DagSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What healdag reads from environment variables."""
+
+    config: Path | None
+    models: Path | None
+    base_dir: Path | None
+
+    @classmethod
+    def read(cls) -> Environment:
+        """Reads the variables now; nothing is cached."""
+
+        def path(name: str) -> Path | None:
+            value = os.environ.get(name)
+            return Path(value).expanduser() if value else None
+
+        return cls(path("HEALDAG_CONFIG"), path("HEALDAG_MODELS"), path("HEALDAG_BASE_DIR"))
+
+
+def load_settings(config_path: str | Path | None = None, **overrides: dict[str, Any]) -> Settings:
+    """Defaults, then the file, then ``overrides`` (one dict per section; None values are passed over).
+
+    Args:
+        config_path: A YAML file; None takes HEALDAG_CONFIG, or no file at all.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value is not allowed; the message names the key,
+            its line, what was given and what is allowed.
+
+    >>> load_settings(dag={"threshold": 0.8}).dag.threshold
+    0.8
+    """
+    path = Path(config_path).expanduser() if config_path is not None else Environment.read().config
+    content, lines = _read_yaml(path) if path is not None else ({}, {})
+    for section, values in overrides.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        current = content.get(section)
+        content[section] = {**(current if isinstance(current, dict) else {}), **given}
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path, lines)) from None
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    if not path.is_file():
+        raise ConfigError(f"no configuration file at {str(path)!r}; give the path of a YAML file")
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from None
+    if content is None:
+        return {}, {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{str(path)!r} must hold sections ({', '.join(Settings.model_fields)}), not {content!r}")
+    lines: dict[tuple[str, ...], int] = {}
+    _collect_lines(node, (), lines)
+    # An empty section ("dag:") means its defaults.
+    return {key: {} if value is None else value for key, value in content.items()}, lines
+
+
+def _collect_lines(node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*prefix, str(key.value))
+            lines[place] = key.start_mark.line + 1
+            _collect_lines(value, place, lines)
+
+
+def _explain(error: ValidationError, path: Path | None, lines: dict[tuple[str, ...], int]) -> str:
+    problems = []
+    for item in error.errors():
+        place = tuple(str(part) for part in item["loc"])
+        key = ".".join(place[:2])
+        line = lines.get(place[:2])
+        where = f" (line {line} of {path})" if line is not None else ""
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown key {key!r}{where}; {_allowed(place)}")
+        else:
+            problems.append(f"{key!r}{where}: {item['msg']}, got {item['input']!r}{_meaning(place)}")
+    return "; ".join(dict.fromkeys(problems))
+
+
+def _section_fields(place: tuple[str, ...]) -> dict[str, Any]:
+    if len(place) > 1 and place[0] in Settings.model_fields:
+        section = Settings.model_fields[place[0]].annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            return dict(section.model_fields)
+    return dict(Settings.model_fields)
+
+
+def _allowed(place: tuple[str, ...]) -> str:
+    names = list(_section_fields(place))
+    close = difflib.get_close_matches(place[-1], names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(names)}"
+
+
+def _meaning(place: tuple[str, ...]) -> str:
+    field = _section_fields(place).get(place[1] if len(place) > 1 else place[0])
+    return f" ({field.description})" if field is not None and field.description else ""

@@ -1,0 +1,195 @@
+"""A transformer encoder with a classification head: tokens, windows, batches. Shared by several kinds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from ..errors import ArtifactError
+from .base import FloatArray, calibrate
+
+TextInput = str | tuple[str, str]
+
+
+def pick_device(device: str) -> str:
+    """``auto`` as the best device that torch finds; any other name as it is."""
+    if device != "auto":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bar and no report of fresh head weights: that they are fresh is checked here instead."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def load_pretrained(folder: Path) -> tuple[Any, Any]:
+    """The finished classifier in a folder and its tokenizer; no code of the model's own is run, nothing unpickled.
+
+    Raises:
+        ArtifactError: no safetensors weights, an unknown architecture, no fast tokenizer, or no trained head.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    safe = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), **safe)
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                str(folder), use_safetensors=True, output_loading_info=True, dtype="float32", **safe
+            )
+    except Exception as error:  # transformers raises many kinds; each means that this folder holds no such model
+        raise ArtifactError(f"cannot load a text classifier from {str(folder)!r}: {error}") from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ArtifactError(
+            f"the model in {str(folder)!r} holds no trained {missing}: its answers would be random; "
+            "take one that was trained for text classification"
+        )
+    if not tokenizer.is_fast:
+        raise ArtifactError(f"the model in {str(folder)!r} has no fast tokenizer (tokenizer.json)")
+    if tokenizer.pad_token_id is None:  # decoders have none, and any will do: padding is masked
+        tokenizer.pad_token = tokenizer.eos_token
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
+
+
+@dataclass(frozen=True)
+class _Window:
+    text: int
+    encoding: Encoding
+
+
+class Encoder:
+    """Runs a sequence-classification model over texts of any length.
+
+    A text longer than the model reads is cut into overlapping windows and the windows' probabilities are averaged,
+    weighted by their tokens. Batches are filled by padded tokens, texts of like length together.
+
+    Args:
+        model: A Hugging Face sequence-classification model, in evaluation mode.
+        tokenizer: Its fast tokenizer.
+        max_length: Tokens per window, special tokens included.
+        overlap: Tokens that neighbouring windows share.
+        tokens_per_batch: Padded tokens in one forward pass.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        overlap: int = 32,
+        tokens_per_batch: int = 4096,
+        device: str = "auto",
+    ) -> None:
+        self.device = pick_device(device)
+        self.model = model.to(self.device).eval()
+        self.max_length = max_length
+        self._tokens_per_batch = tokens_per_batch
+        # A private copy whose window length is set once: changing it per call is what makes a shared fast
+        # tokenizer fail with "Already borrowed" under threads.
+        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length, stride=min(overlap, max_length // 4), strategy="only_first")
+        self._pad_id = int(tokenizer.pad_token_id or 0)
+        self._unknown_id = tokenizer.unk_token_id
+        self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    def predict_proba(
+        self, texts: Sequence[TextInput], *, temperature: float = 1.0, bias: Sequence[float] = ()
+    ) -> FloatArray:
+        """Calibrated probabilities of shape (len(texts), number of labels); see :func:`base.calibrate`."""
+        return self.pooled(texts, lambda logits: calibrate(logits, temperature, bias))
+
+    def pooled(self, texts: Sequence[TextInput], function: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """Means of ``function(logits)`` over each text's windows, weighted by their tokens.
+
+        Args:
+            texts: Texts, or pairs of which only the first is cut into windows.
+            function: Takes and returns an array of shape (windows, labels).
+
+        Returns:
+            Array of shape (len(texts), number of labels); NaN for a text of which the tokenizer leaves no token.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts))
+        windows = [_Window(i, e) for i, first in enumerate(encodings) for e in (first, *first.overflowing) if e.ids]
+        windows.sort(key=lambda window: len(window.encoding.ids))
+        result: FloatArray = np.zeros((len(encodings), int(self.model.config.num_labels)))
+        weights: FloatArray = np.zeros((len(encodings), 1))
+        for batch in self._batches(windows):
+            rows = function(self._forward(batch))
+            for window, row in zip(batch, rows, strict=True):
+                weight = len(window.encoding.ids)
+                result[window.text] += weight * row
+                weights[window.text] += weight
+        return np.divide(result, weights, out=np.full_like(result, np.nan), where=weights > 0)
+
+    def length(self, text: str) -> int:
+        """Tokens of a text, special tokens included, counted up to one window."""
+        return len(self._tokenizer.encode(text).ids)
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Share, 0 to 1, of each text's tokens that are not in the vocabulary."""
+        if self._unknown_id is None:
+            return [0.0] * len(texts)
+        shares = []
+        for encoding in self._tokenizer.encode_batch(list(texts)):
+            real = [t for t, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if not special]
+            shares.append(real.count(self._unknown_id) / len(real) if real else 1.0)
+        return shares
+
+    def _batches(self, windows: list[_Window]) -> Iterator[list[_Window]]:
+        """Runs of windows, sorted by length, whose padded size stays within the token budget."""
+        batch: list[_Window] = []
+        for window in windows:
+            if batch and (len(batch) + 1) * len(window.encoding.ids) > self._tokens_per_batch:
+                yield batch
+                batch = []
+            batch.append(window)
+        if batch:
+            yield batch
+
+    def _forward(self, batch: list[_Window]) -> FloatArray:
+        import torch
+
+        length = max(len(window.encoding.ids) for window in batch)
+        ids = torch.full((len(batch), length), self._pad_id, dtype=torch.long)
+        mask = torch.zeros((len(batch), length), dtype=torch.long)
+        types = torch.zeros((len(batch), length), dtype=torch.long)
+        for i, window in enumerate(batch):
+            n = len(window.encoding.ids)
+            ids[i, :n] = torch.tensor(window.encoding.ids)
+            types[i, :n] = torch.tensor(window.encoding.type_ids)
+            mask[i, :n] = 1
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self._takes_types:
+            inputs["token_type_ids"] = types
+        with torch.inference_mode():
+            logits = self.model(**{key: value.to(self.device) for key, value in inputs.items()}).logits
+        array: FloatArray = logits.double().cpu().numpy()
+        return array

@@ -1,0 +1,132 @@
+"""What a predictor is, and the one way in which the graph asks it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+Row: TypeAlias = list[float]
+
+log = logging.getLogger("healdag")
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Anything that gives a probability per label.
+
+    Attributes:
+        name: Short name, shown in ``attempts``.
+        labels: Label of each column, in order.
+        version: Changes whenever the answers may change.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    version: str
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
+        """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1.
+
+        A row of NaN means "could not answer this one". Raises only where the whole batch failed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a predictor module's ``load`` gets.
+
+    Attributes:
+        labels: The task's labels, in order; the predictor's columns must be these.
+        folder: The artefact folder, for kinds that have one.
+        options: Settings by name (device, tokens_per_batch, ...; or what the user wrote in ``backups``).
+        members: Predictors that are already loaded, by name, for kinds that combine others.
+    """
+
+    labels: tuple[str, ...]
+    folder: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, Predictor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What :func:`ask` brings back: one row per text, None where there is no answer, and then why."""
+
+    rows: list[Row | None]
+    errors: list[str | None]
+    ms: float
+
+    @classmethod
+    def failed(cls, n: int, error: str, ms: float = 0.0) -> Answers:
+        """No row answered, all for the same reason."""
+        return cls([None] * n, [error] * n, ms)
+
+
+def ask(predictor: Predictor, texts: Sequence[str]) -> Answers:
+    """Asks a predictor and turns whatever it does, failures included, into rows of plain floats."""
+    start = time.perf_counter()
+    try:
+        values = predictor.predict_proba(texts)
+    except Exception as error:  # a failing model is an answer ("none"), never a crash of the graph
+        log.warning("predictor %r failed on %d texts: %s: %s", predictor.name, len(texts), type(error).__name__, error)
+        return Answers.failed(len(texts), f"{type(error).__name__}: {error}", _ms(start, len(texts)))
+    return check_rows(values, len(texts), len(predictor.labels), _ms(start, len(texts)))
+
+
+def check_rows(values: Any, n: int, k: int, ms: float) -> Answers:
+    """Probabilities of shape (n, k) as rows; a row that is no distribution becomes None with an error."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        return Answers.failed(n, f"answered no numbers: {error}", ms)
+    if array.shape != (n, k):
+        return Answers.failed(n, f"answered shape {array.shape}, expected {(n, k)}", ms)
+    finite = np.isfinite(array).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        valid = finite & (array >= 0).all(axis=1) & (np.abs(array.sum(axis=1) - 1.0) < 1e-3)
+    rows: list[Row | None] = [row if ok else None for row, ok in zip(array.tolist(), valid, strict=True)]
+    errors = [
+        None if ok else ("not a probability distribution" if number else "could not answer")
+        for ok, number in zip(valid, finite, strict=True)
+    ]
+    return Answers(rows, errors, ms)
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Softmax over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: FloatArray = shifted / shifted.sum(axis=-1, keepdims=True)
+    return result
+
+
+def calibrate(logits: FloatArray, temperature: float = 1.0, bias: Sequence[float] = ()) -> FloatArray:
+    """Probabilities after temperature scaling with a bias per label: softmax(logits / temperature + bias).
+
+    Alexandari et al. 2020, arXiv:1901.06852 (bias-corrected temperature scaling).
+
+    Args:
+        logits: Logits or log-probabilities of shape (..., labels).
+        temperature: Above 1 makes answers less sure.
+        bias: One number per label; empty for none.
+    """
+    scaled = logits / temperature
+    return softmax(scaled + np.asarray(bias) if len(bias) else scaled)
+
+
+def log_probabilities(probabilities: FloatArray) -> FloatArray:
+    """Logarithm with a floor, so that a probability of 0 stays finite."""
+    logs: FloatArray = np.log(np.clip(probabilities, 1e-12, None))
+    return logs
+
+
+def _ms(start: float, n: int) -> float:
+    return (time.perf_counter() - start) * 1000 / max(n, 1)

@@ -1,0 +1,64 @@
+"""What the graph hands back: :class:`Classification` and the :class:`Attempt` records inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Source = Literal["model", "emoji", "backup", "memory", "human", "pending", "abstain"]
+Reason = Literal["low_confidence", "sarcasm", "unreadable", "model_error"]
+
+
+class Attempt(BaseModel):
+    """One predictor's answer to one text, kept whether or not it became the final answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    by: str = Field(description="Who answered: 'model', 'emoji', 'memory', 'human', or the name of a backup.")
+    label: str | None = Field(description="The label it would give; None when it failed.")
+    confidence: float | None = Field(description="Calibrated probability of that label, 0 to 1; None when it failed.")
+    ms: float = Field(description="Milliseconds spent on this text (a batch's time divided by its size).")
+    accepted: bool = Field(default=False, description="True where this answer is the one that was returned.")
+    error: str | None = Field(default=None, description="Why it could not answer, or None.")
+
+
+class Classification(BaseModel):
+    """The final answer to one text. Immutable, and readable like a mapping (``result["final_label"]``)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str = Field(description="The text as it was given.")
+    final_label: str | None = Field(description="The label; None when source is 'pending' or 'abstain'.")
+    confidence: float | None = Field(
+        description="Calibrated probability, 0 to 1, that final_label is right; None without a label."
+    )
+    source: Source = Field(description="Who gave final_label.")
+    probabilities: dict[str, float] = Field(description="Calibrated probability per label; they sum to 1.")
+    reasons: tuple[Reason, ...] = Field(default=(), description="Why the primary's answer was doubted.")
+    sarcasm: float | None = Field(
+        default=None, description="Probability, 0 to 1, that the text is sarcastic; None where it was not looked for."
+    )
+    attempts: tuple[Attempt, ...] = Field(default=(), description="Every answer that was given, in order.")
+    decision_id: str = Field(description="Identifies this decision, for reviews and corrections.")
+    model_version: str = Field(description="Task and version of the artefact that answered, e.g. 'emotion/1.0.0'.")
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in type(self).model_fields:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in type(self).model_fields
+
+    def __len__(self) -> int:
+        return len(type(self).model_fields)
+
+    def keys(self) -> Iterator[str]:
+        """Field names, in order; together with ``result[name]`` this makes ``dict(**result)`` work."""
+        return iter(type(self).model_fields)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The field's value, or ``default`` for an unknown name."""
+        return self[key] if key in self else default

@@ -1,0 +1,8 @@
+"""Training: from labelled texts to an artefact that ``create_classifier`` serves."""
+
+from __future__ import annotations
+
+from .pipeline import train
+from .tasks import Task, load_task
+
+__all__ = ["Task", "load_task", "train"]

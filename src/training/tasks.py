@@ -1,0 +1,62 @@
+"""Tasks as data: ``tasks/<task>.toml`` says which labels, which data and which settings make a model."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..config import LoraSettings, TrainingSettings
+from ..errors import ConfigError
+
+
+class DataReference(BaseModel):
+    """A labelled set and how its labels are to be read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    set: str = Field(description="Module in training/datasets/, or a folder of the data source.")
+    label_column: str = "label"
+    rename: dict[str, str] = Field(default_factory=dict, description="Label in the data to label of the task.")
+
+
+class Task(BaseModel):
+    """What a task file holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    licence: str = Field(description="Licences of the training data, for the model card.")
+    sarcasm: bool = Field(default=False, description="Whether sarcasm can change the answer.")
+    train: tuple[DataReference, ...] = Field(min_length=1)
+    validation: tuple[DataReference, ...] = Field(min_length=1)
+    test: tuple[DataReference, ...] = ()
+    auxiliary: DataReference | None = Field(default=None, description="Multi-label set for a second training signal.")
+    training: TrainingSettings = TrainingSettings()
+    lora: LoraSettings = LoraSettings()
+
+
+def tasks_folder() -> Path:
+    """The shipped task files, in a wheel or in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "tasks"
+    return inside if inside.is_dir() else package.parent / "tasks"
+
+
+def load_task(task: str) -> Task:
+    """Reads a task by name, or from the path of a TOML file.
+
+    Raises:
+        ConfigError: no such task, or a file that is not valid; the message says what is there or wrong.
+    """
+    path = Path(task) if task.endswith(".toml") else tasks_folder() / f"{task}.toml"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in tasks_folder().glob("*.toml")))
+        raise ConfigError(f"no task {task!r}; there are: {there}; or give the path of a TOML file")
+    try:
+        return Task.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{str(path)!r} is not a valid task: {error}") from None
