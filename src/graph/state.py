@@ -1,0 +1,62 @@
+"""The graph's state: one list per key, one entry per text, one writing node per key.
+
+A run carries a batch; one text is a batch of 1. Values are plain Python, so that any checkpointer can keep them.
+LangGraph drops keys that are not declared here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypedDict
+
+from langgraph.channels import EphemeralValue
+
+from ..nodes.records import AnswerDict, BackupDict, Row
+
+
+class Input(TypedDict, total=False):
+    """What the graph takes: one text, or several."""
+
+    text: str
+    texts: list[str]
+
+
+class Output(TypedDict, total=False):
+    """What the graph gives: a result per text; and for one text its answer under the keys of the contract."""
+
+    results: list[dict[str, Any]]
+    final_label: str | None
+    confidence: float | None
+    source: str
+
+
+class State(TypedDict, total=False):
+    """Every key of a run. N is the number of texts, K the number of labels."""
+
+    # caller; forgotten after the first step, so that a thread can be used again with the other key
+    text: Annotated[str, EphemeralValue]
+    texts: Annotated[list[str], EphemeralValue]
+    # preprocess
+    raw: list[str]  # N texts as given
+    single: bool  # whether the caller gave 'text'
+    clean: list[str]  # N texts as the models read them
+    foreign: list[float]  # N shares of letters in another script
+    emoji: list[Row | None]  # N x K for emoji-only texts
+    ids: list[str]  # N decision ids
+    # memory
+    remembered: list[str | None]  # N labels that a person gave before
+    # classify
+    primary: list[AnswerDict]  # N answers of the primary
+    unreadable: list[float]  # N shares of the text that the primary cannot read
+    # sarcasm
+    sarcasm: list[float | None]  # N probabilities; None where it was not looked for
+    # check
+    reasons: list[list[str]]  # N lists; empty where the primary's answer stands
+    # backup
+    backup: list[BackupDict | None]  # N outcomes of the ladder; None where it was not asked
+    # review
+    answers: dict[str, str]  # decision id to label
+    # finalize
+    results: list[dict[str, Any]]
+    final_label: str | None
+    confidence: float | None
+    source: str

@@ -1,0 +1,107 @@
+"""Asks the backups, in order, about the doubtful rows alone; each replaces an answer only by its rule."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..artifacts import Rule
+from ..predictors import Answers, Predictor, Row, ask, check_rows
+from ..predictors.ensemble import Ensemble
+from .records import AnswerDict, BackupDict, top
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A backup and when its answer replaces the one that stands.
+
+    Attributes:
+        predictor: Who is asked.
+        rule: 'always' (its evidence includes the others'), 'surer' (its calibrated confidence is higher) or 'never'
+            (it serves the rungs after it). Where nothing stands because the primary failed, any answer is taken.
+        timeout: Seconds for a batch; None waits as long as it takes.
+    """
+
+    predictor: Predictor
+    rule: Rule = "surer"
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Backup:
+    """Writes backup.
+
+    Attributes:
+        ladder: The backups, in order.
+        threshold: A row whose new answer reaches it is not passed on to later rungs.
+    """
+
+    ladder: tuple[Rung, ...]
+    threshold: float
+
+    def __call__(self, state: Any) -> dict[str, Any]:
+        """A backup that is down, slow or wrong in form leaves what stands, with its error in the attempts."""
+        flagged = [i for i, reasons in enumerate(state["reasons"]) if reasons]
+        outcome: dict[int, BackupDict] = {i: {"probabilities": None, "by": None, "attempts": []} for i in flagged}
+        stands: dict[int, Row | None] = {i: state["primary"][i]["probabilities"] for i in flagged}
+        said: dict[str, dict[int, Row | None]] = {
+            "model": dict(stands),
+            "sarcasm": {i: None if state["sarcasm"][i] is None else [state["sarcasm"][i]] for i in flagged},
+        }
+        waiting = flagged
+        for rung in self.ladder:
+            if not waiting:
+                break
+            answers = _ask_rung(rung, waiting, [state["clean"][i] for i in waiting], said)
+            said[rung.predictor.name] = dict(zip(waiting, answers.rows, strict=True))
+            for i, row, error in zip(waiting, answers.rows, answers.errors, strict=True):
+                outcome[i]["attempts"].append(_attempt(rung.predictor.name, row, answers.ms, error))
+                if row is not None and _replaces(rung.rule, row, stands[i]):
+                    stands[i] = row
+                    outcome[i].update(probabilities=row, by=rung.predictor.name)
+            waiting = [i for i in waiting if not self._settled(outcome[i])]
+        return {"backup": [outcome.get(i) for i in range(len(state["clean"]))]}
+
+    def _settled(self, outcome: BackupDict) -> bool:
+        row = outcome["probabilities"]
+        return row is not None and top(row)[1] >= self.threshold
+
+
+def _attempt(by: str, row: Row | None, ms: float, error: str | None) -> AnswerDict:
+    return {"by": by, "probabilities": row, "ms": ms, "error": error}
+
+
+def _replaces(rule: Rule, row: Row, current: Row | None) -> bool:
+    if current is None or rule == "always":
+        return True
+    return rule == "surer" and top(row)[1] > top(current)[1]
+
+
+def _ask_rung(
+    rung: Rung, rows: Sequence[int], texts: Sequence[str], said: dict[str, dict[int, Row | None]]
+) -> Answers:
+    """An ensemble is given what its members have said already; every other backup reads the texts."""
+    predictor = rung.predictor
+    if isinstance(predictor, Ensemble):
+        start = time.perf_counter()
+        given = {
+            name: [said[name].get(i) for i in rows] if name in said else ask(predictor.members[name], texts).rows
+            for name in predictor.needs
+        }
+        values = predictor.combine(given)
+        return check_rows(values, len(rows), len(predictor.labels), (time.perf_counter() - start) * 1000 / len(rows))
+    return ask(predictor, texts) if rung.timeout is None else _ask_within(predictor, texts, rung.timeout)
+
+
+def _ask_within(predictor: Predictor, texts: Sequence[str], seconds: float) -> Answers:
+    """Asks in a daemon thread and stops waiting after ``seconds``; a hung backup cannot hold the graph or the exit."""
+    answered: list[Answers] = []
+    thread = threading.Thread(target=lambda: answered.append(ask(predictor, texts)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if answered:
+        return answered[0]
+    return Answers.failed(len(texts), f"TimeoutError: no answer within {seconds:g} s", seconds * 1000 / len(texts))

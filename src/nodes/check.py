@@ -1,0 +1,39 @@
+"""Decides which answers are doubtful, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .records import pending_rows, top
+
+UNREADABLE_SHARE = 0.5  # "mostly": more than half of the text
+
+
+@dataclass(frozen=True)
+class Check:
+    """Writes reasons.
+
+    Attributes:
+        threshold: An answer below this confidence is doubtful.
+        sarcasm_threshold: From this probability on a text counts as sarcastic.
+    """
+
+    threshold: float
+    sarcasm_threshold: float
+
+    def __call__(self, state: Any) -> dict[str, Any]:
+        """Reasons: model_error, low_confidence, sarcasm, unreadable."""
+        reasons: list[list[str]] = [[] for _ in state["clean"]]
+        for i in pending_rows(state):
+            row = state["primary"][i]["probabilities"]
+            sarcasm = state["sarcasm"][i]
+            if row is None:
+                reasons[i].append("model_error")
+            elif top(row)[1] < self.threshold:
+                reasons[i].append("low_confidence")
+            if sarcasm is not None and sarcasm >= self.sarcasm_threshold:
+                reasons[i].append("sarcasm")
+            if state["unreadable"][i] >= UNREADABLE_SHARE:
+                reasons[i].append("unreadable")
+        return {"reasons": reasons}
