@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -160,16 +161,24 @@ def _ladder(
     if not settings.dag.enable_backup:
         return ()
     loaded = dict(members)
-    rungs = []
+    rungs: list[Rung] = []
     for spec in tuple(policy.backups) if asked is None else asked:
         rung = _rung(settings, labels, folder, policy, loaded, spec)
+        taken = {members["model"].name, *(other.name for other in rungs)}
+        rung = replace(rung, name=_free_name(rung.name, taken))
         if tuple(rung.predictor.labels) != labels:
             raise ConfigError(
                 f"backup {rung.predictor.name!r} answers {list(rung.predictor.labels)}, the task has {list(labels)}"
             )
-        loaded[rung.predictor.name] = rung.predictor
+        loaded[rung.name] = rung.predictor
         rungs.append(rung)
     return tuple(rungs)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """The name, or the name with the first free number behind it."""
+    numbered = (f"{name}-{n}" for n in count(2))
+    return name if name not in taken else next(candidate for candidate in numbered if candidate not in taken)
 
 
 def _rung(
@@ -187,18 +196,20 @@ def _rung(
         if not isinstance(kind, str):
             raise ConfigError(f"a backup needs a 'kind', got {spec!r}; for example {{'kind': 'llm', 'model': ...}}")
         options = {"device": settings.model.device, **options}
-        return Rung(load_predictor(kind, Spec(labels, options.pop("folder", None), options, loaded)), timeout=timeout)
+        made = load_predictor(kind, Spec(labels, options.pop("folder", None), options, loaded))
+        # An LLM keeps a time limit of its own per text; a limit for the batch would cut it short.
+        return Rung(made.name, made, timeout=None if kind == "llm" else timeout)
     if not isinstance(spec, str):
         if not isinstance(spec, Predictor):
             raise ConfigError(f"a backup is a name, a dict with 'kind', or a predictor; got {type(spec).__name__}")
-        return Rung(spec, timeout=timeout)
+        return Rung(spec.name, spec, timeout=timeout)
     inside = folder / "backups" / spec if folder is not None else None
     if inside is None or not inside.is_dir():
         there = ", ".join(policy.backups) or "none"
         raise ConfigError(f"no backup {spec!r} in this model; there are: {there}; or give {{'kind': ..., ...}}")
     predictor = _open(read_manifest(inside), inside, settings, spec, loaded)
     learned: BackupPolicy | None = policy.backups.get(spec)
-    return Rung(predictor, rule=learned.rule if learned is not None else "surer")
+    return Rung(spec, predictor, rule=learned.rule if learned is not None else "surer")
 
 
 def _engine(

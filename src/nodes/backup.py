@@ -19,12 +19,14 @@ class Rung:
     """A backup and when its answer replaces the one that stands.
 
     Attributes:
+        name: Its name in ``attempts``, different from every other's.
         predictor: Who is asked.
         rule: 'always' (its evidence includes the others'), 'surer' (its calibrated confidence is higher) or 'never'
             (it serves the rungs after it). Where nothing stands because the primary failed, any answer is taken.
         timeout: Seconds for a batch; None waits as long as it takes.
     """
 
+    name: str
     predictor: Predictor
     rule: Rule = "surer"
     timeout: float | None = None
@@ -56,12 +58,12 @@ class Backup:
             if not waiting:
                 break
             answers = _ask_rung(rung, waiting, [state["clean"][i] for i in waiting], said)
-            said[rung.predictor.name] = dict(zip(waiting, answers.rows, strict=True))
+            said[rung.name] = dict(zip(waiting, answers.rows, strict=True))
             for i, row, error in zip(waiting, answers.rows, answers.errors, strict=True):
-                outcome[i]["attempts"].append(_attempt(rung.predictor.name, row, answers.ms, error))
+                outcome[i]["attempts"].append(_attempt(rung.name, row, answers.ms, error))
                 if row is not None and _replaces(rung.rule, row, stands[i]):
                     stands[i] = row
-                    outcome[i].update(probabilities=row, by=rung.predictor.name)
+                    outcome[i].update(probabilities=row, by=rung.name)
             waiting = [i for i in waiting if not self._settled(outcome[i])]
         return {"backup": [outcome.get(i) for i in range(len(state["clean"]))]}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from ..errors import ConfigError
-from .base import Answers, FloatArray, Predictor, Row, Spec, ask, calibrate, log_probabilities, softmax
+from .base import Answers, FloatArray, Predictor, Row, Spec, ask, calibrate, check_rows, log_probabilities, softmax
 
 __all__ = [
     "Answers",
@@ -22,6 +22,7 @@ __all__ = [
     "Spec",
     "ask",
     "calibrate",
+    "check_rows",
     "kinds",
     "load_predictor",
     "log_probabilities",

@@ -41,7 +41,7 @@ class EmojiLexicon:
             distinct = dict.fromkeys(emoji_key(sequence) for sequence in prepare(text).emojis)
             if distinct:
                 result[i] = np.mean([self.distribution(key) for key in distinct], axis=0)
-        return calibrate(log_probabilities(result), self._temperature)
+        return result if self._temperature == 1.0 else calibrate(log_probabilities(result), self._temperature)
 
     def distribution(self, sequence: str) -> FloatArray:
         """One emoji's probability per label, of shape (len(labels),)."""
