@@ -76,7 +76,9 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: float = Field(default=0.5, ge=0, le=1, description="Below it the primary's answer is doubted.")
-    sarcasm_threshold: float = Field(default=0.5, ge=0, le=1, description="From it on a text counts as sarcastic.")
+    decision_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Two-label tasks: probability from which the first label is answered."
+    )
     review_threshold: float = Field(
         default=0.5, ge=0, le=1, description="Below it a person is asked: the label is likelier wrong than right."
     )

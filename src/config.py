@@ -57,7 +57,9 @@ class TrainingSettings(_Section):
 
     epochs: float = Field(default=3.0, gt=0, description="Passes over the training data.")
     batch_size: int = Field(default=32, ge=1, description="Rows per step.")
-    learning_rate: float = Field(default=7e-4, gt=0, description="Peak learning rate, after warm-up, before linear decay.")
+    learning_rate: float = Field(
+        default=7e-4, gt=0, description="Peak learning rate, after warm-up, before linear decay."
+    )
     warmup_steps: int = Field(default=200, ge=0, description="Steps of linear warm-up.")
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW weight decay.")
     class_weight_power: float = Field(
@@ -85,7 +87,9 @@ class DatasetSettings(_Section):
 class DagSettings(_Section):
     """What the graph does with an answer."""
 
-    threshold: float | None = Field(default=None, ge=0, le=1, description="Below it an answer is doubted; None: fitted.")
+    threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Below it an answer is doubted; None: fitted."
+    )
     sarcasm_threshold: float | None = Field(
         default=None, ge=0, le=1, description="From it on a text counts as sarcastic; None: fitted."
     )
@@ -153,8 +157,9 @@ def load_settings(config_path: str | Path | None = None, **overrides: dict[str, 
     content, lines = _read_yaml(path) if path is not None else ({}, {})
     for section, values in overrides.items():
         given = {key: value for key, value in values.items() if value is not None}
-        current = content.get(section)
-        content[section] = {**(current if isinstance(current, dict) else {}), **given}
+        current = content.get(section, {})
+        if isinstance(current, dict):  # anything else is refused below
+            content[section] = {**current, **given}
     try:
         return Settings.model_validate(content)
     except ValidationError as error:

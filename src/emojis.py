@@ -60,8 +60,11 @@ def _emoticons() -> dict[str, str]:
 
 @cache
 def _emoticon_pattern() -> re.Pattern[str]:
-    """Emoticons with a letter need white space around them; others may also follow punctuation or, with three
-    signs or more, a word (``sad:-(``). None may be followed by a letter, digit or slash."""
+    """Matches emoticons, and not the colons and brackets of ordinary text.
+
+    Those with a letter need white space around them; others may also follow punctuation or, with three signs or
+    more, a word (``sad:-(``). None may be followed by a letter, digit or slash.
+    """
 
     def alternatives(chosen: list[str]) -> str:
         return "|".join(re.escape(e) for e in sorted(chosen, key=len, reverse=True))

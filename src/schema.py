@@ -61,4 +61,4 @@ class Classification(BaseModel):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field's value, or ``default`` for an unknown name."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401 - this is that method

@@ -121,5 +121,9 @@ def _foreign_share(words: str, *, has_emoji: bool) -> float:
     letters = [c for c in words if c.isalpha()]
     if not letters:
         return 0.0 if has_emoji else 1.0
-    foreign = sum(1 for c in letters if not c.isascii() and "LATIN" not in unicodedata.name(unicodedata.normalize("NFKC", c)[0], ""))
+    foreign = sum(
+        1
+        for c in letters
+        if not c.isascii() and "LATIN" not in unicodedata.name(unicodedata.normalize("NFKC", c)[0], "")
+    )
     return foreign / len(letters)

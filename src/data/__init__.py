@@ -1,0 +1,1 @@
+"""Data files: the emoji lexicon, emoticons, and the words of emoji names."""

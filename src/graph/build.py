@@ -1,7 +1,7 @@
-"""The topology, declared once::
+r"""The topology, declared once::
 
     preprocess -> memory -> classify -> sarcasm -> check -> (backup) -> (review) -> finalize
-                     \\-- emoji-only, or corrected before ------------------------------^
+                     \-- emoji-only, or corrected before ------------------------------^
 
 Adding a node: write ``nodes/<name>.py``, bind it in ``Nodes``, and give it a line in ``build_graph``.
 """

@@ -49,6 +49,11 @@ class Classifier:
         return self._engine.graph
 
     @property
+    def nodes(self) -> Nodes:
+        """The graph's nodes, for a graph of your own: ``build_graph(classifier.nodes)`` is the topology to add to."""
+        return self._engine.nodes
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels that can be answered."""
         return self._engine.nodes.finalize.labels
@@ -124,7 +129,9 @@ class Classifier:
         engine = self._engine
         waiting = _waiting(engine, config) if run.startswith(RUN_PREFIX) and engine.graph.checkpointer else {}
         if decision_id not in waiting:
-            raise UsageError(f"no pending decision {decision_id!r}; decisions wait with human_review=True until answered")
+            raise UsageError(
+                f"no pending decision {decision_id!r}; decisions wait with human_review=True until answered"
+            )
         output = engine.graph.invoke(Command(resume={decision_id: label}), config)
         return _collect(engine, output, config, answered={decision_id: label})[int(row)]
 
@@ -185,7 +192,8 @@ class Classifier:
             func=run,
             coroutine=arun,
             name=name or f"classify_{self._engine.task}",
-            description=description or f"Classifies a text as one of: {labels}. Confidence is a calibrated probability.",
+            description=description
+            or f"Classifies a text as one of: {labels}. Confidence is a calibrated probability.",
         )
 
     def _config(self) -> RunnableConfig:
@@ -199,9 +207,7 @@ class Classifier:
             raise UsageError(f"no label {label!r}; there are: {', '.join(self.labels)}")
 
 
-def _sift(
-    texts: Sequence[str], max_chars: int, errors: str
-) -> tuple[list[str], dict[int, InputError]]:
+def _sift(texts: Sequence[str], max_chars: int, errors: str) -> tuple[list[str], dict[int, InputError]]:
     """The texts that can be classified, and the errors of the others by index."""
     if isinstance(texts, str | bytes):
         raise InputError(f"classify_many takes a sequence of texts, got one {type(texts).__name__}; use classify")
@@ -219,7 +225,9 @@ def _sift(
     return good, bad
 
 
-def _weave(found: list[Classification], bad: dict[int, InputError]) -> Any:
+def _weave(
+    found: list[Classification], bad: dict[int, InputError]
+) -> list[Classification] | list[Classification | InputError]:
     """Results and errors in the order of the texts."""
     if not bad:
         return found

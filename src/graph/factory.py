@@ -112,6 +112,7 @@ class _Models:
     detector: Predictor | None
     ladder: tuple[Rung, ...]
     policy: Policy
+    sarcasm_threshold: float = 0.5
 
 
 def _load(
@@ -125,10 +126,13 @@ def _load(
     folder = find_artifact(settings.model.task, settings.model.version)
     manifest, policy = read_manifest(folder), read_policy(folder)
     model = _open(manifest, folder, settings, "model")
-    detector = sarcasm or (_shipped_detector(settings) if manifest.sarcasm else None)
+    detector, sarcasm_threshold = sarcasm, 0.5
+    if detector is None and manifest.sarcasm:
+        detector, sarcasm_threshold = _shipped_detector(settings)
     members = {"model": model, **({"sarcasm": detector} if detector is not None else {})}
     ladder = _ladder(settings, manifest.labels, folder, policy, members, backups)
-    return _Models(manifest.task, f"{manifest.task}/{manifest.version}", model, manifest.prior, detector, ladder, policy)
+    version = f"{manifest.task}/{manifest.version}"
+    return _Models(manifest.task, version, model, manifest.prior, detector, ladder, policy, sarcasm_threshold)
 
 
 def _open(
@@ -144,9 +148,11 @@ def _open(
     return load_predictor(manifest.kind, Spec(manifest.labels, folder, options, members or {}))
 
 
-def _shipped_detector(settings: Settings) -> Predictor:
+def _shipped_detector(settings: Settings) -> tuple[Predictor, float]:
+    """The sarcasm detector and the probability from which a text counts as sarcastic."""
     folder = find_artifact("sarcasm")
-    return _open(read_manifest(folder), folder, settings, "sarcasm")
+    threshold = read_policy(folder).decision_threshold
+    return _open(read_manifest(folder), folder, settings, "sarcasm"), 0.5 if threshold is None else threshold
 
 
 def _ladder(
@@ -223,10 +229,10 @@ def _engine(
         memory=Memory(store, models.task, labels),
         classify=Classify(models.primary, models.prior),
         sarcasm=Sarcasm(models.detector),
-        check=Check(threshold, policy.sarcasm_threshold if dag.sarcasm_threshold is None else dag.sarcasm_threshold),
+        check=Check(threshold, models.sarcasm_threshold if dag.sarcasm_threshold is None else dag.sarcasm_threshold),
         backup=Backup(models.ladder, threshold),
         review=Review(labels, policy.review_threshold if dag.threshold is None else dag.threshold),
-        finalize=Finalize(labels, models.version),
+        finalize=Finalize(labels, models.version, policy.decision_threshold),
     )
     graph = build_graph(nodes, human_review=dag.human_review)
     compiled: CompiledStateGraph[Any, Any, Any, Any] = graph.compile(checkpointer=checkpointer, name="healdag")
@@ -236,5 +242,3 @@ def _engine(
 def _lexicon(labels: tuple[str, ...]) -> Predictor | None:
     """The emoji lexicon, where the labels are the emotions that it speaks about."""
     return EmojiLexicon(labels) if set(labels) == set(lexicon_labels()) else None
-
-

@@ -26,7 +26,7 @@ class Output(TypedDict, total=False):
     results: list[dict[str, Any]]
     final_label: str | None
     confidence: float | None
-    source: str
+    source: str | None
 
 
 class State(TypedDict, total=False):
@@ -59,4 +59,4 @@ class State(TypedDict, total=False):
     results: list[dict[str, Any]]
     final_label: str | None
     confidence: float | None
-    source: str
+    source: str | None

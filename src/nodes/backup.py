@@ -63,7 +63,7 @@ class Backup:
                 outcome[i]["attempts"].append(_attempt(rung.name, row, answers.ms, error))
                 if row is not None and _replaces(rung.rule, row, stands[i]):
                     stands[i] = row
-                    outcome[i].update(probabilities=row, by=rung.name)
+                    outcome[i]["probabilities"], outcome[i]["by"] = row, rung.name
             waiting = [i for i in waiting if not self._settled(outcome[i])]
         return {"backup": [outcome.get(i) for i in range(len(state["clean"]))]}
 
@@ -82,9 +82,7 @@ def _replaces(rule: Rule, row: Row, current: Row | None) -> bool:
     return rule == "surer" and top(row)[1] > top(current)[1]
 
 
-def _ask_rung(
-    rung: Rung, rows: Sequence[int], texts: Sequence[str], said: dict[str, dict[int, Row | None]]
-) -> Answers:
+def _ask_rung(rung: Rung, rows: Sequence[int], texts: Sequence[str], said: dict[str, dict[int, Row | None]]) -> Answers:
     """An ensemble is given what its members have said already; every other backup reads the texts."""
     predictor = rung.predictor
     if isinstance(predictor, Ensemble):

@@ -15,10 +15,12 @@ class Finalize:
     Attributes:
         labels: Label of each column.
         model_version: Task and version of the artefact.
+        decision_threshold: Two-label tasks: probability from which the first label is answered; None: the likelier.
     """
 
     labels: tuple[str, ...]
     model_version: str
+    decision_threshold: float | None = None
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """Results in the form of :class:`healdag.schema.Classification`, as plain dictionaries."""
@@ -33,7 +35,7 @@ class Finalize:
         attempts = self._attempts(state, i)
         row, by, source = self._decide(state, i)
         if pending:
-            source = "pending"
+            by, source = "", "pending"
         label, confidence = (None, None) if row is None or pending else self._name(row)
         return {
             "text": state["raw"][i],
@@ -41,9 +43,9 @@ class Finalize:
             "confidence": confidence,
             "source": source,
             "probabilities": {} if row is None else dict(zip(self.labels, row, strict=True)),
-            "reasons": tuple((state.get("reasons") or [[]] * (i + 1))[i]),
+            "reasons": list((state.get("reasons") or [[]] * (i + 1))[i]),
             "sarcasm": (state.get("sarcasm") or [None] * (i + 1))[i],
-            "attempts": tuple(self._show(attempt, accepted=attempt["by"] == by) for attempt in attempts),
+            "attempts": [self._show(attempt, accepted=attempt["by"] == by) for attempt in attempts],
             "decision_id": state["ids"][i],
             "model_version": self.model_version,
         }
@@ -62,7 +64,8 @@ class Finalize:
             return None, "", "abstain"  # nothing could answer: said, not guessed
         first = state["primary"][i]["probabilities"]
         # The source is who first gave the label: a backup that confirms it sharpens the confidence, no more.
-        return row, by, "model" if first is not None and top(first)[0] == top(row)[0] else "backup"
+        same = first is not None and self._name(first)[0] == self._name(row)[0]
+        return row, by, "model" if same else "backup"
 
     def _attempts(self, state: Any, i: int) -> list[AnswerDict]:
         if state["remembered"][i] is not None:
@@ -82,6 +85,9 @@ class Finalize:
 
     def _name(self, row: Row) -> tuple[str, float]:
         column, confidence = top(row)
+        if self.decision_threshold is not None:
+            column = 0 if row[0] >= self.decision_threshold else 1
+            confidence = row[column]
         return self.labels[column], confidence
 
     def _show(self, attempt: AnswerDict, *, accepted: bool) -> dict[str, Any]:

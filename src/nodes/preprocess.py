@@ -13,11 +13,24 @@ from ..predictors import Predictor, ask
 from ..text import check_text, prepare
 
 RUN_PREFIX = "run-"
+_EMPTY: dict[str, Any] = {
+    "primary": [],
+    "unreadable": [],
+    "sarcasm": [],
+    "reasons": [],
+    "backup": [],
+    "answers": {},
+    "results": [],
+    "final_label": None,
+    "confidence": None,
+    "source": None,
+}
+"""What the nodes after this one write, as before a run."""
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Writes raw, single, clean, foreign, emoji and ids.
+    """Writes raw, single, clean, foreign, emoji and ids; empties what an earlier run on the same thread left.
 
     Attributes:
         lexicon: Answers emoji-only texts; None where the task's labels are not emotions.
@@ -42,6 +55,8 @@ class Preprocess:
                 emoji[i] = row
         run = _run_id(config)
         return {
+            # A thread that is used again still holds its last run; a node that is passed by would not overwrite it.
+            **{key: empty for key, empty in _EMPTY.items() if key in state},
             "raw": raw,
             "single": single,
             "clean": [p.clean for p in prepared],

@@ -33,7 +33,9 @@ def top(row: Sequence[float]) -> tuple[int, float]:
 
 def pending_rows(state: Any) -> list[int]:
     """Rows that neither the emoji lexicon nor the memory has answered."""
-    return [i for i, (e, m) in enumerate(zip(state["emoji"], state["remembered"], strict=True)) if e is None and m is None]
+    return [
+        i for i, (e, m) in enumerate(zip(state["emoji"], state["remembered"], strict=True)) if e is None and m is None
+    ]
 
 
 def standing(state: Any, i: int) -> tuple[Row | None, str]:

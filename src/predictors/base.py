@@ -90,7 +90,7 @@ def check_rows(values: Any, n: int, k: int, ms: float) -> Answers:
         return Answers.failed(n, f"answered no numbers: {error}", ms)
     if array.shape != (n, k):
         return Answers.failed(n, f"answered shape {array.shape}, expected {(n, k)}", ms)
-    finite = np.isfinite(array).all(axis=1)
+    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(array).all(axis=1))
     with np.errstate(invalid="ignore"):
         valid = finite & (array >= 0).all(axis=1) & (np.abs(array.sum(axis=1) - 1.0) < 1e-3)
     rows: list[Row | None] = [row if ok else None for row, ok in zip(array.tolist(), valid, strict=True)]

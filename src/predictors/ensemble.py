@@ -70,8 +70,10 @@ class Ensemble:
 
 
 def stack_features(members: Sequence[FloatArray], sarcasm: FloatArray | None = None) -> FloatArray:
-    """Features of the stack: log-probabilities of each member; with sarcasm also its logit and its products with
-    the first member's, so that what irony does to each label can be learned.
+    """Features of the stack: log-probabilities of each member.
+
+    With sarcasm also its logit and its products with the first member's, so that what irony does to each label can
+    be learned.
 
     Args:
         members: Arrays of shape (n, labels).

@@ -15,7 +15,9 @@ from torch.nn import functional
 from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from ..config import LoraSettings, TrainingSettings
-from ..predictors.lora import load_base, quiet_transformers
+from ..errors import UsageError
+from ..predictors._encoder import quiet_transformers
+from ..predictors.lora import ADAPTER, load_base
 from .datasets import Example
 
 IGNORED = -100  # the label index that torch's cross entropy leaves out
@@ -38,6 +40,7 @@ def train_adapter(
     auxiliary: Sequence[Example],
     lora: LoraSettings,
     settings: TrainingSettings,
+    start: Path | None = None,
 ) -> Trained:
     """Trains an adapter and a head.
 
@@ -47,6 +50,8 @@ def train_adapter(
         train: Rows with one of ``labels`` each.
         auxiliary: Rows with fine labels; those whose text is in ``train`` add a signal to that row, others are
             trained on with their fine labels alone. Empty for none.
+        start: Artefact folder of an adapter of the same shape on the same base whose weights, the head aside, the
+            training starts from; None starts from zero.
     """
     set_seed(settings.seed)
     model, untrained = load_base(base, labels)
@@ -63,6 +68,8 @@ def train_adapter(
         modules_to_save=sorted({name.rsplit(".", 1)[0] for name in untrained}),
     )
     peft_model = get_peft_model(model, config)
+    if start is not None:
+        load_start(peft_model, start)
     rows, fine = _merge(train, auxiliary, list(labels), tokenizer, lora.max_length)
     trainer = _AdapterTrainer(
         model=peft_model,
@@ -79,6 +86,27 @@ def train_adapter(
     outcome = trainer.train()
     average.apply(peft_model)
     return Trained(peft_model, trainer.state.log_history, float(outcome.metrics["train_runtime"]), len(rows))
+
+
+def load_start(model: Any, start: Path) -> None:
+    """Copies the LoRA matrices of another adapter into the model; the head stays fresh.
+
+    Raises:
+        UsageError: the other adapter has another shape.
+    """
+    from safetensors.torch import load_file
+
+    weights = {
+        key.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default."): value
+        for key, value in load_file(start / ADAPTER).items()
+        if ".lora_" in key
+    }
+    own = {key: value for key, value in model.state_dict().items() if ".lora_" in key}
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
+        raise UsageError(
+            f"the adapter in {str(start)!r} has another shape than the one to be trained: same lora settings?"
+        )
+    model.load_state_dict(weights, strict=False)
 
 
 def class_weights(targets: Sequence[int], k: int, power: float) -> torch.Tensor:

@@ -13,16 +13,21 @@ from ..predictors import FloatArray, calibrate
 IntArray = npt.NDArray[np.int64]
 
 
-def evaluate(probabilities: FloatArray, truth: IntArray, labels: Sequence[str]) -> dict[str, Any]:
+def evaluate(
+    probabilities: FloatArray, truth: IntArray, labels: Sequence[str], decision_threshold: float | None = None
+) -> dict[str, Any]:
     """Accuracy, macro-F1, per-class precision, recall and F1, ECE, Brier score and log loss.
 
     Args:
         probabilities: Array of shape (n, labels), rows summing to 1.
         truth: Column of the right label, shape (n,).
+        decision_threshold: Two labels: probability from which the first is answered; None answers the likelier.
     """
     from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall_fscore_support
 
     predicted = probabilities.argmax(axis=1)
+    if decision_threshold is not None:
+        predicted = np.where(probabilities[:, 0] >= decision_threshold, 0, 1)
     columns = list(range(len(labels)))
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=columns, zero_division=0)
     safe = np.clip(probabilities, 1e-12, 1.0)
@@ -69,10 +74,19 @@ def fit_calibration(logits: FloatArray, truth: IntArray, *, with_bias: bool) -> 
     rows = np.arange(len(truth))
 
     def loss(parameters: FloatArray) -> float:
-        probabilities = calibrate(logits, float(np.exp(parameters[0])), parameters[1:])
+        probabilities = calibrate(logits, float(np.exp(parameters[0])), parameters[1:].tolist())
         penalty = 1e-4 * float((parameters[1:] ** 2).sum())
         return float(-np.log(np.clip(probabilities[rows, truth], 1e-12, 1)).mean()) + penalty
 
     start = np.zeros(1 + (k if with_bias else 0))
     best = minimize(loss, start, method="L-BFGS-B").x
     return round(float(np.exp(best[0])), 5), tuple(round(float(b), 5) for b in best[1:])
+
+
+def best_f1_threshold(probabilities: FloatArray, truth: IntArray) -> float:
+    """The probability of the first of two labels from which answering it gives the best F1, to two decimals."""
+    from sklearn.metrics import f1_score
+
+    grid = [round(0.01 * step, 2) for step in range(5, 96)]
+    scores = [f1_score(truth == 0, probabilities[:, 0] >= t, zero_division=0) for t in grid]
+    return grid[int(np.argmax(scores))]

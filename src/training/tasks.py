@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +20,8 @@ class DataReference(BaseModel):
     set: str = Field(description="Module in training/datasets/, or a folder of the data source.")
     label_column: str = "label"
     rename: dict[str, str] = Field(default_factory=dict, description="Label in the data to label of the task.")
+    label: str | None = Field(default=None, description="Every row gets this label, whatever the data says.")
+    rows: int | None = Field(default=None, ge=1, description="Take this many rows, drawn with a fixed seed.")
 
 
 class Task(BaseModel):
@@ -35,6 +38,13 @@ class Task(BaseModel):
     validation: tuple[DataReference, ...] = Field(min_length=1)
     test: tuple[DataReference, ...] = ()
     auxiliary: DataReference | None = Field(default=None, description="Multi-label set for a second training signal.")
+    ensemble: tuple[DataReference, ...] = Field(
+        default=(), description="Sets whose validation rows fit the ensemble too, beside those in validation."
+    )
+    decision: Literal["argmax", "f1"] = Field(
+        default="argmax", description="'f1': the first of two labels is answered from the probability of best F1 on."
+    )
+    start_from: str | None = Field(default=None, description="Task whose adapter the training starts from.")
     training: TrainingSettings = TrainingSettings()
     lora: LoraSettings = LoraSettings()
 

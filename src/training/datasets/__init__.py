@@ -69,8 +69,7 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UsageError: a line is not a JSON object; the message names file and line.
     """
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as stream:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
