@@ -125,14 +125,14 @@ def find_artifact(task: str, version: str | None = None) -> Path:
     """The folder of a task's model.
 
     Args:
-        task: A task name, or the path of an artefact folder.
+        task: A task name, or the path of an artefact folder (with a separator in it: './emotion').
         version: A version of the task; None takes the current one.
 
     Raises:
         UsageError: no such task or version; the message lists what there is.
     """
-    as_path = Path(task).expanduser()
-    if (as_path / MANIFEST).is_file():
+    # A bare name is a task's, whatever lies in the working directory.
+    if (as_path := Path(task).expanduser()).name != task and (as_path / MANIFEST).is_file():
         return as_path
     tasks = available_tasks()
     if version is None:

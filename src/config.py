@@ -144,7 +144,8 @@ def load_settings(config_path: str | Path | None = None, **overrides: dict[str, 
     """Defaults, then the file, then ``overrides`` (one dict per section; None values are passed over).
 
     Args:
-        config_path: A YAML file; None takes HEALDAG_CONFIG, or no file at all.
+        config_path: A YAML file; None takes HEALDAG_CONFIG, or no file at all. Relative paths in it are relative
+            to its folder.
 
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value is not allowed; the message names the key,
@@ -182,7 +183,18 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     lines: dict[tuple[str, ...], int] = {}
     _collect_lines(node, (), lines)
     # An empty section ("dag:") means its defaults.
-    return {key: {} if value is None else value for key, value in content.items()}, lines
+    content = {key: {} if value is None else value for key, value in content.items()}
+    _anchor_paths(content, path.resolve().parent)
+    return content, lines
+
+
+def _anchor_paths(content: dict[str, Any], folder: Path) -> None:
+    """Relative paths in a file are relative to it; names, of tasks and of bases on the Hub, stay names."""
+    for section, key in (("model", "base_path"), ("model", "task"), ("dataset", "source"), ("lora", "base")):
+        values = content.get(section)
+        value = values.get(key) if isinstance(values, dict) else None
+        if isinstance(value, str) and (key in {"base_path", "source"} or value.startswith((".", "~"))):
+            content[section][key] = str(folder / Path(value).expanduser())
 
 
 def _collect_lines(node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:

@@ -17,6 +17,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _REPEATED = re.compile(r"(\D)\1{3,}")  # digits stay: 10000 is a number, not an elongation
 _SPACES = re.compile(r"\s+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_VARIATION_SELECTORS = "\ufe0e\ufe0f"  # left over where one stands alone
 _DEFAULT_MAX_CHARS = 100_000
 
 
@@ -64,7 +65,9 @@ def _visible(text: str) -> bool:
 
 def prepare(text: str) -> Prepared:
     """Reads one text: emoji found and turned into words, noise removed, script looked at."""
-    plain = _SURROGATE.sub("\ufffd", text)
+    plain = text
+    if _SURROGATE.search(text):  # halves of a character, as JSON escapes them: joined, or marked where one is missing
+        plain = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     plain = _URL.sub(f" {URL_WORD} ", _TAG.sub(" ", html.unescape(plain)))
     with_emoji = emoticons_to_emoji(plain)
     pieces: list[str] = []
@@ -112,7 +115,7 @@ def _split_emoji(text: str) -> Iterator[tuple[str, bool]]:
 def _tidy(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf" and c not in _VARIATION_SELECTORS)
     text = "".join(c if c.isprintable() or c.isspace() else " " for c in text)
     return _SPACES.sub(" ", _REPEATED.sub(r"\1\1\1", text)).strip()
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
+
+hypothesis.settings.register_profile("healdag", deadline=None, max_examples=60, database=None, derandomize=True)
+hypothesis.settings.load_profile("healdag")
 
 WORDS = ("happy", "sad", "this", "text", "expresses", "joy", "anger", ".", "!", "?")
 
@@ -74,3 +80,90 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_nli(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a model with the labels of natural language inference."""
     return save_bert(tmp_path_factory.mktemp("nli"), ("contradiction", "neutral", "entailment"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Any:
+    """The shipped classifier, as every user gets it."""
+    from healdag import create_classifier
+    from healdag.artifacts import available_tasks
+
+    if "emotion" not in available_tasks():
+        pytest.skip("the shipped model is not in models/")
+    return create_classifier()
+
+
+def save_artifact(folder: Path, kind: str, labels: tuple[str, ...], **fields: object) -> Path:
+    """Writes the manifest of the files that lie in ``folder``."""
+    from healdag.artifacts import MANIFEST, sha256
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {path.name: sha256(path) for path in folder.iterdir() if path.is_file() and path.name != MANIFEST}
+    content = {
+        "kind": kind,
+        "task": "mood",
+        "version": folder.name,
+        "labels": labels,
+        "prior": [1 / len(labels)] * len(labels),
+        "files": files,
+    }
+    (folder / MANIFEST).write_text(json.dumps({**content, **fields}), encoding="utf-8")
+    return folder
+
+
+def save_tfidf(folder: Path, texts: dict[str, str], **fields: object) -> Path:
+    """Writes an artefact of kind ``tfidf`` that was fitted on ``texts`` (text to label)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from skops.io import dump
+
+    folder.mkdir(parents=True)
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression(C=1000.0))
+    dump(pipeline.fit(list(texts), list(texts.values())), folder / "model.skops")
+    return save_artifact(folder, "tfidf", tuple(dict.fromkeys(texts.values())), **fields)
+
+
+def save_lora(folder: Path, base: Path, labels: tuple[str, ...], **fields: object) -> Path:
+    """Writes an artefact of kind ``lora``: a fresh adapter and head on the base in ``base``."""
+    import torch
+    from healdag.artifacts import sha256
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(labels))
+        shape = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"], init_lora_weights=False)
+        get_peft_model(model, shape).save_pretrained(folder)
+    reference = {"name": str(base), "sha256": sha256(base / "model.safetensors")}
+    return save_artifact(folder, "lora", labels, base=reference, max_length=64, **fields)
+
+
+@pytest.fixture(scope="session")
+def make_artifact() -> Callable[..., Path]:
+    """The function that writes a manifest: ``make_artifact(folder, kind, labels, **fields)``."""
+    return save_artifact
+
+
+@pytest.fixture(scope="session")
+def make_tfidf() -> Callable[..., Path]:
+    """The function that fits and writes a TF-IDF artefact: ``make_tfidf(folder, {text: label}, **fields)``."""
+    return save_tfidf
+
+
+@pytest.fixture(scope="session")
+def make_lora() -> Callable[..., Path]:
+    """The function that writes an adapter: ``make_lora(folder, base, labels, **fields)``."""
+    return save_lora
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory, tiny_classifier: Path) -> Path:
+    """Folder of a pretrained base without a classification head."""
+    from transformers import AutoTokenizer, BertModel
+
+    folder = tmp_path_factory.mktemp("base")
+    BertModel.from_pretrained(tiny_classifier).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_classifier).save_pretrained(folder)
+    return folder

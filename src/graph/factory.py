@@ -86,7 +86,7 @@ def create_classifier(
             "human_review": human_review,
         },
     )
-    if config_path is not None:
+    if "logging" in settings.model_fields_set:
         logging.getLogger("healdag").setLevel(settings.logging.level)
     asked_backups = backups if backups is not None else settings.dag.backups
     corrections = store if store is not None else InMemoryStore()

@@ -14,14 +14,19 @@ FOLDER = Path(__file__).parents[3] / "data" / "authored"
 
 
 def rows(split: str, source: Path | None) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - every set's signature
-    """Rows of a split: the text's hash sends 75 % to train, 15 % to validation, 10 % to test.
+    """Rows of a split: the text's hash sends 75 % to train, 15 % to validation, 10 % to test."""
+    return rows_below(FOLDER, split)
+
+
+def rows_below(folder: Path, split: str) -> Iterator[dict[str, Any]]:
+    """Rows of a split from the JSON-lines files right in the folder.
 
     Raises:
-        UsageError: the folder is not there (it is part of the checkout, not of the wheel).
+        UsageError: there are none (the texts are part of the checkout, not of the wheel).
     """
-    files = sorted(FOLDER.glob("*.jsonl"))
+    files = sorted(folder.glob("*.jsonl"))
     if not files:
-        raise UsageError(f"no authored texts in {str(FOLDER)!r}; they come with the checkout")
+        raise UsageError(f"no authored texts in {str(folder)!r}; they come with the checkout")
     for path in files:
         for row in json_lines(path):
             if _split_of(row["text"]) == split:

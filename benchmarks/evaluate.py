@@ -1,0 +1,124 @@
+"""Measures the shipped models on test splits that they were never trained on or tuned with.
+
+Usage: python benchmarks/evaluate.py --source DATA
+DATA is a folder with <set>/test.jsonl.gz. Writes benchmarks/results/evaluation.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from healdag import Classification, Classifier, create_classifier
+from healdag.training.datasets import json_lines
+from healdag.training.metrics import evaluate
+
+RESULTS = Path(__file__).parent / "results"
+DRAWS = 1000
+SEED = 13
+
+
+def main() -> None:
+    """Runs everything and writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True, help="folder with the data sets")
+    source = parser.parse_args().source
+    emotion, sarcasm = create_classifier("emotion"), create_classifier("sarcasm")
+    figures = {
+        "versions": [emotion.model_version, sarcasm.model_version],
+        "goemotions_8": emotion_figures(emotion, source),
+        "isarcasmeval": sarcasm_figures(sarcasm, source, "isarcasmeval", "sarcastic"),
+        "tweeteval_irony": sarcasm_figures(sarcasm, source, "tweeteval_irony", "irony"),
+        "shift": {
+            "dair_emotion": shifted(emotion, source, "dair_emotion"),
+        },
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2))
+
+
+def read(source: Path, name: str) -> tuple[list[str], list[str]]:
+    """Texts and labels of a test split."""
+    rows = list(json_lines(source / name / "test.jsonl.gz"))
+    return [row["text"] for row in rows], [row["label"] for row in rows]
+
+
+def emotion_figures(classifier: Classifier, source: Path) -> dict[str, Any]:
+    """The primary alone and the whole graph on goemotions_8, and what the backups changed."""
+    texts, truth = read(source, "goemotions_8")
+    alone = create_classifier("emotion", enable_backup=False).classify_many(texts)
+    whole = classifier.classify_many(texts)
+    right_before = np.array([r.attempts[0].label == t for r, t in zip(whole, truth, strict=True)])
+    right_after = np.array([r.final_label == t for r, t in zip(whole, truth, strict=True)])
+    changed = np.array([r.source == "backup" for r in whole])
+    return {
+        "primary": figures_of(alone, truth, classifier.labels),
+        "whole_graph": figures_of(whole, truth, classifier.labels),
+        "backup": {
+            "asked": sum(len(r.attempts) > 1 for r in whole),
+            "changed": int(changed.sum()),
+            "fixed": int((changed & right_after & ~right_before).sum()),
+            "broke": int((changed & ~right_after & right_before).sum()),
+        },
+        "sources": {s: sum(r.source == s for r in whole) for s in sorted({r.source for r in whole})},
+    }
+
+
+def figures_of(results: list[Classification], truth: list[str], labels: tuple[str, ...]) -> dict[str, Any]:
+    """Accuracy, macro-F1, calibration, per class; with a bootstrap interval for the accuracy."""
+    probabilities = np.array([[r.probabilities[label] for label in labels] for r in results])
+    figures = evaluate(probabilities, np.array([labels.index(t) for t in truth]), labels)
+    right = np.array([r.final_label == t for r, t in zip(results, truth, strict=True)])
+    return {**figures, "accuracy_interval_95": bootstrap(right, lambda chosen: float(chosen.mean()))}
+
+
+def sarcasm_figures(classifier: Classifier, source: Path, name: str, positive: str) -> dict[str, Any]:
+    """F1 of the sarcastic class by the label that the classifier gives, and the ranking's ROC-AUC."""
+    from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+
+    texts, labels = read(source, name)
+    results = classifier.classify_many(texts, errors="return")
+    kept = [i for i, r in enumerate(results) if isinstance(r, Classification)]
+    truth = np.array([labels[i] == positive for i in kept])
+    said = np.array([results[i].final_label == "sarcastic" for i in kept])
+    score = np.array([results[i].probabilities["sarcastic"] for i in kept])
+    pairs = np.stack([truth, said], axis=1)
+    return {
+        "n": len(kept),
+        "positives": int(truth.sum()),
+        "f1": round(float(f1_score(truth, said)), 4),
+        "f1_interval_95": bootstrap(pairs, lambda p: float(f1_score(p[:, 0], p[:, 1], zero_division=0))),
+        "precision": round(float(precision_score(truth, said)), 4),
+        "recall": round(float(recall_score(truth, said)), 4),
+        "roc_auc": round(float(roc_auc_score(truth, score)), 4),
+        "f1_of_always_yes": round(2 * float(truth.mean()) / (1 + float(truth.mean())), 4),
+    }
+
+
+def shifted(classifier: Classifier, source: Path, name: str) -> dict[str, Any]:
+    """Another domain: accuracy as answered, and with the answers restricted to that set's labels."""
+    texts, truth = read(source, name)
+    known = sorted(set(truth))
+    results = classifier.classify_many(texts)
+    restricted = [max(known, key=lambda label, r=r: r.probabilities[label]) for r in results]
+    return {
+        "n": len(texts),
+        "accuracy": round(float(np.mean([r.final_label == t for r, t in zip(results, truth, strict=True)])), 4),
+        "accuracy_restricted": round(float(np.mean([a == t for a, t in zip(restricted, truth, strict=True)])), 4),
+    }
+
+
+def bootstrap(rows: Any, figure: Any) -> list[float]:
+    """95 % percentile interval over resampled rows."""
+    generator = np.random.default_rng(SEED)
+    values = [figure(rows[generator.integers(0, len(rows), len(rows))]) for _ in range(DRAWS)]
+    return [round(float(v), 4) for v in np.percentile(values, [2.5, 97.5])]
+
+
+if __name__ == "__main__":
+    main()

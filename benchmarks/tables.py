@@ -1,0 +1,93 @@
+"""Writes the README's tables from benchmarks/results/*.json, between ``<!-- figures:NAME -->`` marks.
+
+Usage: python benchmarks/tables.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> int:
+    """Rewrites the README; with ``--check`` only says whether that would change it."""
+    before = README.read_text(encoding="utf-8")
+    after = re.sub(r"(<!-- figures:(\w+) -->\n).*?(<!-- /figures -->)", fill, before, flags=re.DOTALL)
+    if "--check" in sys.argv:
+        return int(before != after)
+    README.write_text(after, encoding="utf-8")
+    return 0
+
+
+def fill(match: re.Match[str]) -> str:
+    """One marked block with its table."""
+    return f"{match[1]}{TABLES[match[2]]()}\n{match[3]}"
+
+
+def load(name: str) -> Any:
+    """A results file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def accuracy() -> str:
+    """Primary alone and whole graph on goemotions_8."""
+    figures = load("evaluation")["goemotions_8"]
+    rows = ["| | accuracy (95 % interval) | macro-F1 | worst class F1 | ECE |", "|---|---|---|---|---|"]
+    for key, name in (("primary", "LoRA adapter alone"), ("whole_graph", "whole graph")):
+        f = figures[key]
+        low, high = f["accuracy_interval_95"]
+        label, worst = min(((k, c["f1"]) for k, c in f["per_class"].items()), key=lambda item: item[1])
+        rows.append(
+            f"| {name} | {f['accuracy']:.3f} ({low:.3f} to {high:.3f}) | {f['macro_f1']:.3f} "
+            f"| {worst:.3f} ({label}) | {f['ece']:.3f} |"
+        )
+    backup = figures["backup"]
+    rows.append("")
+    rows.append(
+        f"`goemotions_8` test, n = {figures['primary']['n']:,}. The backups changed {backup['changed']} answers: "
+        f"{backup['fixed']} wrong ones became right, {backup['broke']} right ones wrong."
+    )
+    return "\n".join(rows)
+
+
+def sarcasm() -> str:
+    """The sarcasm detector on two test sets."""
+    figures = load("evaluation")
+    rows = ["| test set | n | F1 (95 % interval) | F1 of always yes | ROC-AUC |", "|---|---|---|---|---|"]
+    for name in ("isarcasmeval", "tweeteval_irony"):
+        f = figures[name]
+        low, high = f["f1_interval_95"]
+        rows.append(
+            f"| {name} | {f['n']:,} | {f['f1']:.3f} ({low:.3f} to {high:.3f}) | {f['f1_of_always_yes']:.3f} "
+            f"| {f['roc_auc']:.3f} |"
+        )
+    return "\n".join(rows)
+
+
+def emoji() -> str:
+    """What reading emoji as words brings."""
+    figures = load("emoji_effect")
+    emotion, irony = figures["tweeteval_emotion"], figures["tweeteval_irony"]
+    rows = [
+        f"| emoji reach the model | emotion: accuracy (n = {emotion['n']}) | irony: ROC-AUC (n = {irony['n']}) |",
+        "|---|---|---|",
+    ]
+    rows += [
+        f"| {way} | {emotion[way]['accuracy']:.3f} | {irony[way]['roc_auc']:.3f} |"
+        for way in ("as words", "as they are", "removed")
+    ]
+    return "\n".join(rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"accuracy": accuracy, "sarcasm": sarcasm, "emoji": emoji}
+
+if __name__ == "__main__":
+    sys.exit(main())
