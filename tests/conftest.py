@@ -127,11 +127,13 @@ def save_tfidf(folder: Path, texts: dict[str, str], **fields: object) -> Path:
 def save_lora(folder: Path, base: Path, labels: tuple[str, ...], **fields: object) -> Path:
     """Writes an artefact of kind ``lora``: a fresh adapter and head on the base in ``base``."""
     import torch
-    from healdag.artifacts import sha256
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification
 
-    with torch.random.fork_rng():
+    from healdag.artifacts import sha256
+    from healdag.predictors._encoder import quiet_transformers
+
+    with torch.random.fork_rng(), quiet_transformers():
         torch.manual_seed(0)
         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(labels))
         shape = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"], init_lora_weights=False)

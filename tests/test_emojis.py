@@ -10,11 +10,12 @@ from typing import Any
 import emoji
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from healdag.emojis import DATA, emoji_key, emoji_words, emoticons_to_emoji, find_emoji, load_data
 from healdag.predictors.emoji import EmojiLexicon, lexicon_labels
 from healdag.text import prepare
-from hypothesis import given
-from hypothesis import strategies as st
 
 SEQUENCES = {
     "❤️": "red heart",

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel, SimpleChatModel
+from langchain_core.messages import AIMessage
+
 from healdag.artifacts import find_artifact, read_manifest
 from healdag.errors import (
     ArtifactError,
@@ -26,8 +29,6 @@ from healdag.errors import (
 )
 from healdag.predictors import Predictor, Spec, ask, kinds, load_predictor
 from healdag.predictors.fake import FakePredictor
-from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel, SimpleChatModel
-from langchain_core.messages import AIMessage
 
 LABELS = ("joy", "anger", "neutral")
 GOOD = '{"joy": 0.7, "anger": 0.2, "neutral": 0.1}'
@@ -196,8 +197,9 @@ class TestTransformer:
         assert np.abs(predictor.predict_proba([start]) - predictor.predict_proba([start + "sad " * 50])).max() > 1e-3
 
     def test_roberta_reads_fewer_tokens_than_it_has_positions(self) -> None:
-        from healdag.predictors.transformer import _longest_input
         from transformers import RobertaConfig, RobertaModel
+
+        from healdag.predictors.transformer import _longest_input
 
         sizes = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
         model = RobertaModel(RobertaConfig(**sizes, intermediate_size=4, max_position_embeddings=514))

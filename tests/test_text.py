@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from healdag.errors import InputError
-from healdag.text import URL_WORD, check_text, clean_text, prepare
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from healdag.errors import InputError
+from healdag.text import URL_WORD, check_text, clean_text, prepare
 
 GRINNING, HEART = "\N{GRINNING FACE}", "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}"
 ANY_TEXT = st.one_of(
@@ -128,7 +129,7 @@ class TestCheck:
             check_text("x" * 100_001)
 
     def test_names_the_index(self) -> None:
-        with pytest.raises(InputError, match="^text at index 4: the text is empty") as caught:
+        with pytest.raises(InputError, match=r"^text at index 4: the text is empty") as caught:
             check_text("", index=4)
         assert caught.value.index == 4
         assert caught.value.reason.startswith("the text is empty")

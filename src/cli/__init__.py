@@ -25,7 +25,7 @@ EXIT_CODES = (
     "2 a mistake in the command, a setting or a file's form; 130 stopped with Ctrl-C; 141 the reader of the output "
     "went away (as with '| head')."
 )
-# Typer has carried its own copy of click since 0.2x; this is the right class in either case.
+# click's UsageError, whether typer uses click or, as newer ones do, a copy of its own.
 _CommandLineError: Any = typer.BadParameter.__bases__[0]
 
 
@@ -53,29 +53,34 @@ class Group(TyperGroup):
         except UsageError as error:
             report(str(error))
             raise typer.Exit(EXIT_USAGE) from None
-        except (HealdagError, OSError) as error:
+        except HealdagError as error:
             report(str(error))
             raise typer.Exit(EXIT_FAILURE) from None
+        except OSError as error:  # a full disk, a file that vanished
+            report(": ".join(str(part) for part in (error.strerror or error, error.filename) if part))
+            raise typer.Exit(EXIT_FAILURE) from None
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Parses and runs; a mistake in the command line is one line too."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+        standalone = extra.get("standalone_mode", True)
+        extra["standalone_mode"] = False
         try:
-            sys.exit(super().main(*args, standalone_mode=False, **extra))
+            code = super().main(*args, **extra)
         except _CommandLineError as error:
-            message = error.format_message()
-            if message:  # empty where the help was shown because nothing was asked
-                path = error.ctx.command_path if error.ctx is not None else "healdag"
-                report(f"{message.rstrip('.')}; see '{path} --help'")
-            sys.exit(EXIT_USAGE)
+            if not standalone:
+                raise
+            path = error.ctx.command_path if error.ctx is not None else "healdag"
+            report(f"{error.format_message().rstrip('.')}; see '{path} --help'")
+            code = EXIT_USAGE
+        return sys.exit(code) if standalone else code
 
 
 app = typer.Typer(
     cls=Group,
     name="healdag",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: rich would take 'healdag[train]' for mark-up and cut long options
     pretty_exceptions_enable=False,  # its panels show local variables: texts that may be private
     epilog=EXIT_CODES,
 )
@@ -89,11 +94,15 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
     """Classifies texts with a LangGraph state graph that heals its own mistakes."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise typer.Exit(EXIT_USAGE)
 
 
 app.command(epilog=EXIT_CODES)(classify)

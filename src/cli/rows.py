@@ -15,9 +15,11 @@ from typing import Any, BinaryIO, TextIO
 from ..errors import UsageError
 
 STDIN = "-"
+TEXT_COLUMN = "text"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = {".jsonl", ".ndjson"}
 PLAIN = {"", ".txt"}  # no suffix: a pipe such as /dev/fd/63
+KNOWN = ", ".join(sorted({*DELIMITERS, *JSON_LINES, ".txt"}))
 NOT_UTF8 = "not UTF-8"
 
 
@@ -50,21 +52,17 @@ class Source:
     """
 
     rows: Iterator[Row]
-    columns: tuple[str, ...] = ("text",)
+    columns: tuple[str, ...] = (TEXT_COLUMN,)
     size: int | None = None
     position: Callable[[], int] = field(default=lambda: 0)
 
 
 def from_texts(texts: Sequence[str]) -> Source:
-    """Rows of texts that were typed.
-
-    Raises:
-        UsageError: a text is empty.
-    """
+    """Rows of texts that were typed; UsageError for an empty one."""
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             raise UsageError(f"text {number} is empty: {text!r}; give at least one visible character")
-    return Source(Row(f"text {n}", text, {"text": text}) for n, text in enumerate(texts, start=1))
+    return Source(Row(f"text {n}", text, {TEXT_COLUMN: text}) for n, text in enumerate(texts, start=1))
 
 
 @contextmanager
@@ -81,8 +79,7 @@ def open_source(name: str, column: str | None = None) -> Iterator[Source]:
     path = Path(name)
     suffix = "" if name == STDIN else path.suffix.lower()
     if suffix not in {*DELIMITERS, *JSON_LINES, *PLAIN}:
-        known = ", ".join(sorted({*DELIMITERS, *JSON_LINES, *PLAIN} - {""}))
-        raise UsageError(f"cannot read {suffix!r} files: {name!r}; there are: {known}; or '-' for one text per line")
+        raise UsageError(f"cannot read {suffix!r} files: {name!r}; there are: {KNOWN}; or '-' for one text per line")
     if column is not None and suffix in PLAIN:
         raise UsageError(f"--column {column!r} names a column of a csv, tsv or jsonl file, not of {name!r}")
     with _open(name) as binary:
@@ -92,11 +89,11 @@ def open_source(name: str, column: str | None = None) -> Iterator[Source]:
         )
         size = path.stat().st_size if name != STDIN and path.is_file() else None
         if suffix in DELIMITERS:
-            columns, rows = _table(stream, name, column or "text", DELIMITERS[suffix])
+            columns, rows = _table(stream, name, column or TEXT_COLUMN, DELIMITERS[suffix])
         elif suffix in JSON_LINES:
-            columns, rows = (), _json_lines(stream, column or "text")
+            columns, rows = (), _json_lines(stream, column or TEXT_COLUMN)
         else:
-            columns, rows = ("text",), _lines(stream)
+            columns, rows = (TEXT_COLUMN,), _lines(stream)
         try:
             yield Source(rows, columns, size, binary.tell if size is not None else lambda: 0)
         finally:
@@ -129,56 +126,66 @@ def _lines(stream: TextIO) -> Iterator[Row]:
     for number, line in enumerate(stream, start=1):
         text = line.rstrip("\n")
         if text.strip():
-            yield _row(number, text, {"text": text})
+            yield _row(number, text, {TEXT_COLUMN: text})
 
 
 def _json_lines(stream: TextIO, column: str) -> Iterator[Row]:
     for number, line in enumerate(stream, start=1):
-        if not line.strip():
-            yield _row(number, "", {}, "empty line")
-            continue
         try:
-            content = json.loads(line)
+            content = json.loads(line) if line.strip() else None
         except (ValueError, RecursionError) as error:
             yield _row(number, "", {}, NOT_UTF8 if _broken(line) else f"not JSON: {error}")
             continue
+        text, fault = "", NOT_UTF8 if _broken(line) else None
         if not isinstance(content, dict):
-            yield _row(number, "", {}, f"not a JSON object: {line.strip()[:60]!r}")
-        elif not isinstance(content.get(column), str):
-            there = f"is a {type(content[column]).__name__}" if column in content else f"is missing, has {sorted(content)}"
-            yield _row(number, "", content, f"{column!r} must be a text, {there}")
+            fault = "empty line" if not line.strip() else f"not a JSON object: {line.strip()[:60]!r}"
+        elif column not in content:
+            fault = f"no field {column!r}; there are: {', '.join(map(repr, content)) or 'none'}"
+        elif not isinstance(content[column], str):
+            fault = f"field {column!r} is {type(content[column]).__name__}, not text"
         else:
-            yield _row(number, content[column], content, NOT_UTF8 if _broken(line) else None)
+            text = content[column]
+        yield _row(number, text, content if isinstance(content, dict) else {}, fault)
 
 
 def _table(stream: TextIO, name: str, column: str, delimiter: str) -> tuple[tuple[str, ...], Iterator[Row]]:
     csv.field_size_limit(2**31 - 1)  # how long a text may be is the classifier's to say, row by row
-    reader = csv.reader(stream, delimiter=delimiter)
-    header = next(reader, [])
+    # strict: a stray quote is an error of its row; otherwise it would silently swallow the rows after it.
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise UsageError(f"cannot read the header of {name!r}: {error}") from None
     if column not in header:
-        there = ", ".join(repr(one_name) for one_name in header) or "none"
+        there = ", ".join(map(repr, header)) or "none"
         raise UsageError(f"no column {column!r} in {name!r}; there are: {there}; name one with --column")
-    twice = sorted({one_name for one_name in header if header.count(one_name) > 1})
+    twice = sorted({title for title in header if header.count(title) > 1})
     if twice:
-        raise UsageError(f"columns that stand twice in the header of {name!r}: {twice}; rename them")
+        raise UsageError(f"the header of {name!r} holds {', '.join(map(repr, twice))} twice; rename the columns")
     return tuple(header), _cells(reader, header, header.index(column))
 
 
 def _cells(reader: Any, header: list[str], place: int) -> Iterator[Row]:
-    line = reader.line_num + 1
-    for cells in reader:
-        fields = dict(zip(header, cells, strict=False))
-        error = None
-        if not cells:
-            error = "empty line"
-        elif len(cells) > len(header):
-            error = f"{len(cells)} cells, the header has {len(header)}; a cell with a delimiter in it needs quotes"
-        elif len(cells) <= place:
-            error = f"{len(cells)} cells, the text is in cell {place + 1}"
-        elif any(_broken(cell) for cell in cells):
-            error = NOT_UTF8
-        yield _row(line, cells[place] if len(cells) > place else "", fields, error)
+    while True:
         line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _row(line, "", {}, f"{error}; a cell with a quote in it is quoted, and the quote doubled")
+            continue
+        fields = dict(zip(header, cells, strict=False))
+        fault = None
+        if not cells:
+            fault = "empty line"
+        elif len(cells) > len(header):
+            fault = f"{len(cells)} cells, the header has {len(header)}; a cell with a delimiter in it needs quotes"
+        elif len(cells) <= place:
+            fault = f"{len(cells)} cells, the text is in cell {place + 1}"
+        elif any(map(_broken, cells)):
+            fault = NOT_UTF8
+        yield _row(line, cells[place] if len(cells) > place else "", fields, fault)
 
 
 def _row(number: int, text: str, fields: dict[str, Any], error: str | None = None) -> Row:

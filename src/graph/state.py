@@ -6,9 +6,10 @@ LangGraph drops keys that are not declared here.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from langgraph.channels import EphemeralValue
+from typing_extensions import TypedDict  # pydantic, for the graph's JSON schema, refuses typing's before Python 3.12
 
 from ..nodes.records import AnswerDict, BackupDict, Row
 

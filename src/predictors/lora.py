@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def load(spec: Spec) -> Predictor:
 
 def load_merged(base: Path, adapter: Path, labels: Sequence[str]) -> tuple[Any, Any]:
     """The base with the adapter merged into its weights and the adapter's head, and the base's tokenizer."""
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
     from transformers import AutoTokenizer
 
@@ -84,10 +85,14 @@ def load_merged(base: Path, adapter: Path, labels: Sequence[str]) -> tuple[Any, 
                 f"{name!r} in {str(adapter)!r} has shape {shape}, but {len(labels)} labels need {expected}: "
                 "labels and head do not belong together"
             )
-    with quiet_transformers():
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # an error, below
+        adapted = PeftModel.from_pretrained(model, str(adapter))
         tokenizer = AutoTokenizer.from_pretrained(str(base))
-    return merged, tokenizer
+    missing = sorted(get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - trained.keys())
+    if missing:
+        raise ArtifactError(f"the adapter in {str(adapter)!r} lacks {missing}: restore the folder or train it again")
+    return adapted.merge_and_unload(), tokenizer
 
 
 def load_base(base: Path, labels: Sequence[str]) -> tuple[Any, list[str]]:

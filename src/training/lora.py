@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def train_adapter(
         # Everything that the base does not bring is trained and saved, or it would be random again after loading.
         modules_to_save=sorted({name.rsplit(".", 1)[0] for name in untrained}),
     )
-    peft_model = get_peft_model(model, config)
+    with quiet_transformers():
+        peft_model = get_peft_model(model, config)
     if start is not None:
         load_start(peft_model, start)
     rows, fine = _merge(train, auxiliary, list(labels), tokenizer, lora.max_length)
@@ -83,7 +85,10 @@ def train_adapter(
     average = WeightAverage(settings.average_decay)
     if settings.average_decay:
         trainer.add_callback(average)
-    outcome = trainer.train()
+    with warnings.catch_warnings():
+        # peft reads a property that transformers 5 deprecates; a caller can do nothing about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        outcome = trainer.train()
     average.apply(peft_model)
     return Trained(peft_model, trainer.state.log_history, float(outcome.metrics["train_runtime"]), len(rows))
 
