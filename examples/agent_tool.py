@@ -1,4 +1,4 @@
-"""An agent that calls the classifier as a tool. The chat model is a fake that needs no key; put your own in its place."""
+"""An agent that calls the classifier as a tool. The chat model is a fake without a key; put your own in its place."""
 
 from typing import Any
 

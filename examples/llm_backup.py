@@ -1,4 +1,4 @@
-"""A chat model as the backup for doubtful texts. The model is a fake that needs no key; put your own in its place."""
+"""A chat model as the backup for doubtful texts. The model is a fake without a key; put your own in its place."""
 
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 

@@ -22,7 +22,7 @@ class Ticket(TypedDict, total=False):
 
 
 def reply(state: Ticket) -> dict[str, Any]:
-    return {"reply": "We are sorry!" if state["final_label"] in {"anger", "sadness"} else "Thank you!"}
+    return {"reply": "We are sorry!" if state["final_label"] in {"anger", "disgust", "sadness"} else "Thank you!"}
 
 
 parent = StateGraph(Ticket)

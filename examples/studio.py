@@ -13,7 +13,7 @@ def load() -> Classifier:
     return create_classifier()
 
 
-def make_graph(config: RunnableConfig | None = None) -> Any:
+def make_graph(config: RunnableConfig | None = None) -> Any:  # noqa: ARG001 - the server gives one
     """The compiled graph; it takes {"text": "..."}. The server brings its own checkpointer."""
     return load().graph
 

@@ -80,8 +80,6 @@ class DatasetSettings(_Section):
     """Where labelled rows come from."""
 
     source: Path | None = Field(default=None, description="Folder with <set>/{train,validation,test}.jsonl.gz.")
-    text_column: str = Field(default="text", description="Name of the text field.")
-    label_column: str = Field(default="label", description="Name of the label field.")
 
 
 class DagSettings(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -83,14 +84,15 @@ def tiny_nli(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def classifier() -> Any:
-    """The shipped classifier, as every user gets it."""
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The shipped classifier, as every user gets it, in an empty folder."""
     from healdag import create_classifier
     from healdag.artifacts import available_tasks
 
     if "emotion" not in available_tasks():
         pytest.skip("the shipped model is not in models/")
-    return create_classifier()
+    with contextlib.chdir(tmp_path_factory.mktemp("empty")):
+        return create_classifier()
 
 
 def save_artifact(folder: Path, kind: str, labels: tuple[str, ...], **fields: object) -> Path:

@@ -257,8 +257,9 @@ class TestResolveBase:
 def test_the_shipped_artefacts_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEALDAG_MODELS")
     tasks = available_tasks()
-    if not {"emotion", "sarcasm"} <= tasks.keys():
+    if "emotion" not in tasks:
         pytest.skip("the shipped models are not in models/")
+    assert "sarcasm" in tasks
     for task, folder in tasks.items():
         manifest = read_manifest(folder)
         assert (manifest.task, manifest.version) == (task, folder.name)

@@ -662,6 +662,5 @@ def test_shipped_model_of_an_unknown_version() -> None:
 
 
 @needs_emotion
-@pytest.mark.xfail(reason="predictors._encoder.pick_device lets torch's own error through", strict=False)
 def test_shipped_model_on_an_unknown_device() -> None:
     assert "abacus" in refused("classify", "hi", "--device", "abacus")

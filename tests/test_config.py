@@ -47,7 +47,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "bf16": True,
         "seed": 1,
     },
-    "dataset": {"source": "/rows", "text_column": "tweet", "label_column": "mood"},
+    "dataset": {"source": "/rows"},
     "dag": {
         "threshold": 0.7,
         "sarcasm_threshold": 0.8,

@@ -17,7 +17,7 @@ from typing import Any, TypedDict, get_type_hints
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -459,7 +459,8 @@ def answer(result: Any) -> Any:
 class TestMany:
     mixed = make(backups=[backup(answers={"unsure": {"fear": 0.8}}, default=None)], sarcasm=detector(sure_too=0.9))
 
-    @given(st.lists(st.sampled_from(POOL), max_size=12))
+    @settings(max_examples=40)
+    @given(st.lists(st.sampled_from(POOL), max_size=10))
     def test_the_same_as_one_by_one(self, texts: list[str]) -> None:
         together = self.mixed.classify_many(texts)
         alone = [self.mixed.classify(text) for text in texts]
@@ -556,6 +557,22 @@ class TestAsync:
     def test_pending(self) -> None:
         result = asyncio.run(make(human_review=True).aclassify("unsure"))
         assert result.source == "pending"
+
+    def test_a_checkpointer_that_is_asynchronous_only(self) -> None:
+        class AsyncOnly(InMemorySaver):
+            def get_tuple(self, config: Any) -> Any:
+                try:
+                    asyncio.get_running_loop()
+                except RuntimeError:  # called by its own asynchronous twin in a thread, or by a synchronous run
+                    return super().get_tuple(config)
+                raise RuntimeError("a synchronous call in the event loop")
+
+            async def aget_tuple(self, config: Any) -> Any:
+                return InMemorySaver.get_tuple(self, config)
+
+        classifier = make(human_review=True, checkpointer=AsyncOnly())
+        sure, unsure = asyncio.run(classifier.aclassify_many(["sure", "unsure"]))
+        assert (sure.source, unsure.source) == ("model", "pending")
 
 
 class TestReview:

@@ -248,3 +248,53 @@ def test_the_hash_of_rows_sees_every_change() -> None:
     assert data_hash(rows) == data_hash(list(rows))
     assert data_hash(rows) != data_hash(rows[::-1])
     assert data_hash(rows) != data_hash([Example("a", ("y",)), rows[1]])
+
+
+def test_distilbert_trains_by_configuration_alone_and_loads_with_its_whole_head(tmp_path: Path) -> None:
+    import torch
+    from safetensors import safe_open
+    from transformers import BertTokenizerFast, DistilBertConfig, DistilBertModel
+
+    from healdag.config import LoraSettings, TrainingSettings
+    from healdag.predictors.lora import ADAPTER, load_merged
+    from healdag.training.lora import train_adapter
+
+    base = tmp_path / "distilbert"
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
+    DistilBertModel(
+        DistilBertConfig(vocab_size=len(tokens), dim=16, n_layers=1, n_heads=2, hidden_dim=32)
+    ).save_pretrained(base)
+    BertTokenizerFast(vocab={token: i for i, token in enumerate(tokens)}).save_pretrained(base)
+    rows = [Example("a b c", ("x",)), Example("d e f", ("y",)), Example("g h", ("z",))]
+    shape = LoraSettings(base=str(base), r=2, alpha=4, target_modules=("q_lin", "v_lin"), max_length=16)
+    short = TrainingSettings(epochs=2, batch_size=2, warmup_steps=0, average_decay=0, auxiliary_weight=0)
+    trained = train_adapter(base, ("x", "y", "z"), rows, [], shape, short).model
+    trained.save_pretrained(tmp_path / "adapter")
+    with safe_open(str(tmp_path / "adapter" / ADAPTER), framework="numpy") as weights:
+        names = list(weights.keys())
+    # DistilBERT brings no pre_classifier: were it not saved, it would be random again after loading.
+    assert any("pre_classifier" in name for name in names)
+    loaded, _ = load_merged(base, tmp_path / "adapter", ("x", "y", "z"))
+    ids = torch.tensor([[2, 5, 6, 7, 3]])
+    with torch.inference_mode():
+        expected = trained.eval()(input_ids=ids).logits
+        actual = loaded.eval()(input_ids=ids).logits
+    assert torch.allclose(expected, actual, atol=1e-5)
+
+
+def test_training_starts_from_another_adapter_of_the_same_shape_only(tiny_base: Path, tmp_path: Path) -> None:
+    from healdag.config import LoraSettings, TrainingSettings
+    from healdag.training.lora import train_adapter
+
+    rows = [Example("happy", ("x",)), Example("sad", ("y",))]
+    short = TrainingSettings(epochs=1, batch_size=2, warmup_steps=0, average_decay=0, auxiliary_weight=0)
+    first = train_adapter(tiny_base, ("x", "y"), rows, [], LoraSettings(r=2, max_length=16), short).model
+    first.save_pretrained(tmp_path / "first")
+    still = short.model_copy(update={"learning_rate": 1e-9})
+    second = train_adapter(
+        tiny_base, ("x", "y"), rows, [], LoraSettings(r=2, max_length=16), still, tmp_path / "first"
+    ).model
+    key = next(name for name in second.state_dict() if ".lora_B." in name)
+    assert second.state_dict()[key].allclose(first.state_dict()[key], atol=1e-4)
+    with pytest.raises(UsageError, match="another shape"):
+        train_adapter(tiny_base, ("x", "y"), rows, [], LoraSettings(r=4, max_length=16), short, tmp_path / "first")

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from ..config import load_settings
 from ..errors import MissingExtraError, UsageError
 from .models import test_figures
+from .options import ConfigOption
 from .terminal import console, plain
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 def train(
     ctx: typer.Context,
     task: Annotated[str, typer.Argument(help="Task name, or the path of a task's TOML file.")],
-    source: Annotated[Path, typer.Option("--source", metavar="DIR", help="Folder with the data sets.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--source", metavar="DIR", help="Folder with the data sets. Default: dataset.source of --config."),
+    ] = None,
     models: Annotated[
         Path | None,
         typer.Option(
@@ -48,20 +53,25 @@ def train(
     steps: Annotated[
         str, typer.Option("--steps", metavar="A,B", help="What to train, of: adapter, tfidf, ensemble.")
     ] = ",".join(STEPS),
+    config: ConfigOption = None,
 ) -> None:
     """Train a model; it becomes the task's current version.
 
     Needs the extra 'train': pip install 'healdag[train]'.
     """
     asked = _steps(steps)
+    settings = load_settings(config)
+    source = source or settings.dataset.source
+    if source is None:
+        raise UsageError("no data: give --source DIR, the folder with the data sets, or dataset.source in --config")
     if not source.is_dir():
         raise UsageError(f"no folder {str(source)!r} for --source; give the folder with the data sets")
     if importlib.util.find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "train")
-    from ..training import load_task
+    from ..training import apply_settings, load_task
     from ..training import train as run
 
-    loaded = load_task(task)
+    loaded = apply_settings(load_task(task), settings)
     into = models if models is not None else default_models()
     picked = _version(version, into / loaded.name, fresh="adapter" in asked)
     with _log_on_stderr():

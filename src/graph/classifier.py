@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 
 from ..errors import InputError, UsageError
 from ..nodes import RUN_PREFIX
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 ANSWER_KEYS = ("final_label", "confidence", "source")
+INTERRUPT = "__interrupt__"
+"""LangGraph's key in the output of a run that paused."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ class Classifier:
         """
         engine, config = self._engine, self._config()
         check_text(text, max_chars=engine.nodes.preprocess.max_chars)
-        return _collect(engine, engine.graph.invoke({"texts": [text]}, config), config)[0]
+        return self._run(engine, [text], config)[0]
 
     async def aclassify(self, text: str) -> Classification:
         """Like :meth:`classify`, without blocking the event loop."""
         engine, config = self._engine, self._config()
         check_text(text, max_chars=engine.nodes.preprocess.max_chars)
-        return _collect(engine, await engine.graph.ainvoke({"texts": [text]}, config), config)[0]
+        return (await self._arun(engine, [text], config))[0]
 
     @overload
     def classify_many(self, texts: Sequence[str], *, errors: Literal["raise"] = "raise") -> list[Classification]: ...
@@ -103,7 +105,7 @@ class Classifier:
         """
         engine, config = self._engine, self._config()
         good, bad = _sift(texts, engine.nodes.preprocess.max_chars, errors)
-        found = _collect(engine, engine.graph.invoke({"texts": good}, config), config) if good else []
+        found = self._run(engine, good, config) if good else []
         return _weave(found, bad)
 
     async def aclassify_many(
@@ -112,7 +114,7 @@ class Classifier:
         """Like :meth:`classify_many`, without blocking the event loop."""
         engine, config = self._engine, self._config()
         good, bad = _sift(texts, engine.nodes.preprocess.max_chars, errors)
-        found = _collect(engine, await engine.graph.ainvoke({"texts": good}, config), config) if good else []
+        found = await self._arun(engine, good, config) if good else []
         return _weave(found, bad)
 
     def stream(self, text: str) -> Iterator[dict[str, Any]]:
@@ -130,13 +132,15 @@ class Classifier:
         run, _, row = decision_id.rpartition(".")
         config: RunnableConfig = {"configurable": {"thread_id": run}}
         engine = self._engine
-        waiting = _waiting(engine, config) if run.startswith(RUN_PREFIX) and engine.graph.checkpointer else {}
+        kept = run.startswith(RUN_PREFIX) and engine.graph.checkpointer
+        waiting = _waiting(engine.graph.get_state(config)) if kept else {}
         if decision_id not in waiting:
             raise UsageError(
                 f"no pending decision {decision_id!r}; decisions wait with human_review=True until answered"
             )
         output = engine.graph.invoke(Command(resume={decision_id: label}), config)
-        return _collect(engine, output, config, answered={decision_id: label})[int(row)]
+        paused = engine.graph.get_state(config) if INTERRUPT in output else None
+        return _collect(engine, output, paused, answered={decision_id: label})[int(row)]
 
     def correct(self, text: str, label: str, *, by: str | None = None) -> None:
         """Takes in a correction: the same text is answered with ``label`` from the next call on.
@@ -199,6 +203,14 @@ class Classifier:
             or f"Classifies a text as one of: {labels}. Confidence is a calibrated probability.",
         )
 
+    def _run(self, engine: Engine, texts: list[str], config: RunnableConfig) -> list[Classification]:
+        output = engine.graph.invoke({"texts": texts}, config)
+        return _collect(engine, output, engine.graph.get_state(config) if INTERRUPT in output else None)
+
+    async def _arun(self, engine: Engine, texts: list[str], config: RunnableConfig) -> list[Classification]:
+        output = await engine.graph.ainvoke({"texts": texts}, config)
+        return _collect(engine, output, await engine.graph.aget_state(config) if INTERRUPT in output else None)
+
     def _config(self) -> RunnableConfig:
         """A thread of its own where a checkpointer keeps runs."""
         if not self._engine.graph.checkpointer:
@@ -239,23 +251,23 @@ def _weave(
 
 
 def _collect(
-    engine: Engine, output: Any, config: RunnableConfig, answered: dict[str, str] | None = None
+    engine: Engine, output: Any, paused: StateSnapshot | None, answered: dict[str, str] | None = None
 ) -> list[Classification]:
     """Results of a run; where it paused for a person, those rows are pending and the others are answered.
 
     Args:
+        paused: What is known of a run that waits; None for one that has ended.
         answered: Answers given just now to a run that still waits for others.
     """
-    if "__interrupt__" not in output:
+    if paused is None:
         return [Classification.model_validate(result) for result in output["results"]]
-    state = {**engine.graph.get_state(config).values, "answers": answered or {}}
-    waiting = _waiting(engine, config)
+    state = {**paused.values, "answers": answered or {}}
+    waiting = _waiting(paused)
     finalize = engine.nodes.finalize
     rows = (finalize.result(state, i, pending=key in waiting) for i, key in enumerate(state["ids"]))
     return [Classification.model_validate(row) for row in rows]
 
 
-def _waiting(engine: Engine, config: RunnableConfig) -> dict[str, Any]:
+def _waiting(paused: StateSnapshot) -> dict[str, Any]:
     """Questions of a paused run by decision id."""
-    snapshot = engine.graph.get_state(config)
-    return {question["decision_id"]: question for stop in snapshot.interrupts for question in stop.value}
+    return {question["decision_id"]: question for stop in paused.interrupts for question in stop.value}

@@ -13,18 +13,29 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, ConfigError
 from .base import FloatArray, calibrate
 
 TextInput = str | tuple[str, str]
 
 
 def pick_device(device: str) -> str:
-    """``auto`` as the best device that torch finds; any other name as it is."""
-    if device != "auto":
-        return device
+    """``auto`` as the best device that torch finds; any other name as it is.
+
+    Raises:
+        ConfigError: torch does not know the device, or this machine does not have it.
+    """
     import torch
 
+    if device != "auto":
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            problem = str(error).splitlines()[0]
+            raise ConfigError(
+                f"device {device!r} cannot be used ({problem}); 'auto' takes the best one, 'cpu' always works"
+            ) from None
+        return device
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

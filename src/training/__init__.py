@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .pipeline import train
-from .tasks import Task, load_task
+from .tasks import Task, apply_settings, load_task
 
-__all__ = ["Task", "load_task", "train"]
+__all__ = ["Task", "apply_settings", "load_task", "train"]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..config import LoraSettings, TrainingSettings
+from ..config import LoraSettings, Settings, TrainingSettings
 from ..errors import ConfigError
 
 
@@ -47,6 +47,17 @@ class Task(BaseModel):
     start_from: str | None = Field(default=None, description="Task whose adapter the training starts from.")
     training: TrainingSettings = TrainingSettings()
     lora: LoraSettings = LoraSettings()
+
+
+def apply_settings(task: Task, settings: Settings) -> Task:
+    """The task with those ``lora`` and ``training`` values that the configuration file sets itself."""
+    changes = {
+        section: getattr(task, section).model_copy(
+            update={name: getattr(getattr(settings, section), name) for name in getattr(settings, section).model_fields_set}
+        )
+        for section in ("lora", "training")
+    }
+    return task.model_copy(update=changes)
 
 
 def tasks_folder() -> Path:

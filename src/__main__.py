@@ -1,0 +1,5 @@
+"""``python -m healdag``: the command line."""
+
+from .cli import app
+
+app()

@@ -1,0 +1,14 @@
+"""Comments of GoEmotions' training split (CC BY 4.0) with our sarcasm labels, in ``data/annotated/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .authored import FOLDER, rows_below
+
+
+def rows(split: str, source: Path | None) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - every set's signature
+    """Rows of a split, by the text's hash as in :mod:`.authored`."""
+    return rows_below(FOLDER.parent / "annotated", split)
