@@ -27,7 +27,7 @@ SAYS = {
     "batch": [r"36 texts", r"answered by: \{.*'emoji': [1-9]", r"doubted for: \{.*'unreadable': 2"],
     "custom_node": [r"finalize wrote results", r"triage wrote queues", r"(urgent|normal|to check): Stop calling me"],
     "custom_predictor": [r"anger \(0\.98\), by \w+: I was charged twice", r"house_rules: could not answer"],
-    "llm_backup": [r"anger \(0\.88\), by \w+, because of ", r"llm: anger \(taken\)"],
+    "llm_backup": [r"anger \(0\.97\), by \w+, because of ", r"llm: anger \(taken\)"],
     "parent_graph": [r"as a node: \{'number': 1, .*'final_label': '\w+'", r"as a subgraph: \{'number': 2, .*'source'"],
     "quickstart": [
         r"joy \(0\.\d\d\), by model: I'm so happy",

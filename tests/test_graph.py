@@ -414,6 +414,20 @@ class TestBackups:
         assert [a.by for a in result.attempts] == ["model", "model-2", "second", "second-2"]
         assert [a.accepted for a in result.attempts] == [True, False, False, False]
 
+    def test_those_of_the_artefact_are_not_asked_what_the_primary_cannot_read(
+        self, tmp_path: Path, make_tfidf: Any
+    ) -> None:
+        folder = make_tfidf(tmp_path / "1", {"red": "warm", "blue": "cold", "so so": "warm"})
+        make_tfidf(folder / "backups" / "second", {"red": "warm", "blue": "cold"})
+        readers = FakePredictor(("warm", "cold"), default="cold", name="reader")
+        classifier = create_classifier(str(folder), backups=["second"], threshold=1)
+        russian, english = classifier.classify_many(["красный", "red"])
+        assert ([a.by for a in russian.attempts], [a.by for a in english.attempts]) == (["model"], ["model", "second"])
+        assert russian.confidence == pytest.approx(0.5)
+        # One of your own may read more languages.
+        result = create_classifier(str(folder), backups=["second", readers], threshold=1).classify("красный")
+        assert (result.final_label, result.source) == ("cold", "backup")
+
     def test_by_kind(self) -> None:
         spec = {"kind": "fake", "default": {"love": 0.9}, "name": "lover"}
         assert make(backups=[spec]).classify("unsure").attempts[1].by == "lover"

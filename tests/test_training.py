@@ -16,7 +16,7 @@ from healdag.training.artifact_writer import replacing, set_current
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example, read_examples
 from healdag.training.metrics import best_f1_threshold, evaluate, expected_calibration_error, fit_calibration
-from healdag.training.stack import cross_validated, fit_policy
+from healdag.training.stack import cross_validated, fit_policy, fit_pool
 
 MOODS = {"happy": ("this text is happy", "joy joy happy"), "sad": ("this is sad", "sad sad text"), "plain": ("text .",)}
 
@@ -210,18 +210,36 @@ def test_the_policy_counts_what_a_backup_fixes_and_breaks() -> None:
     primary = np.where(np.arange(100)[:, None] % 2 == 0, [0.6, 0.4], [0.4, 0.6])
     perfect = np.eye(2)[truth] * 0.98 + 0.01
     hopeless = np.eye(2)[1 - truth] * 0.98 + 0.01
-    policy = fit_policy(Policy(), primary, hopeless, perfect, truth)
+    policy = fit_policy(Policy(), {"model": primary, "tfidf": hopeless, "ensemble": perfect}, truth)
     assert policy.threshold > 0.6
     assert (policy.backups["ensemble"].fixed, policy.backups["ensemble"].broke) == (50, 0)
     assert policy.backups["ensemble"].rule == "always"
     assert policy.backups["tfidf"].rule == "never"
+    harmful = fit_policy(Policy(), {"model": primary, "tfidf": perfect, "ensemble": hopeless}, truth)
+    assert harmful.backups["ensemble"].rule == "never"
+
+
+def test_the_pool_learns_whom_to_trust_and_what_irony_does() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 2, 4000)
+    noise = generator.dirichlet([1, 1], 4000)
+    good = np.where(generator.random(4000)[:, None] < 0.9, np.eye(2)[truth], np.eye(2)[1 - truth]) * 0.8 + 0.1
+    weights = np.ones(4000)
+    pool = fit_pool({"model": noise, "second": good}, None, truth, weights)
+    assert pool.weights[1] > 5 * abs(pool.weights[0])
+    # Irony: what is said is the opposite of what is meant.
+    ironic = generator.random(4000) < 0.5
+    said = np.where(ironic[:, None], good[:, ::-1], good)
+    turned = fit_pool({"model": said}, ironic.astype(float), truth, weights)
+    assert turned.weights[0] > 0 > turned.weights[0] + turned.sarcasm_scale
 
 
 def test_cross_validation_never_answers_a_row_from_itself() -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 2, 200)
-    noise = generator.normal(size=(200, 150))  # enough noise to learn the rows by heart
-    answered = cross_validated(noise, truth, np.ones(200, dtype=bool), seed=0)
+    noise = {"model": generator.dirichlet([1, 1], 200)}
+    everywhere = np.ones(200, dtype=bool)
+    answered = cross_validated(noise, None, truth, np.ones(200), everywhere, seed=0)
     assert 0.35 < float((answered.argmax(axis=1) == truth).mean()) < 0.65
 
 

@@ -22,7 +22,7 @@ from .terminal import console, plain
 if TYPE_CHECKING:
     from ..training.pipeline import Step
 
-STEPS = ("adapter", "tfidf", "ensemble")
+STEPS = ("adapter", "second", "tfidf", "ensemble")
 FIRST_VERSION = "1.0.0"
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -51,7 +51,7 @@ def train(
         ),
     ] = None,
     steps: Annotated[
-        str, typer.Option("--steps", metavar="A,B", help="What to train, of: adapter, tfidf, ensemble.")
+        str, typer.Option("--steps", metavar="A,B", help="What to train, of: adapter, second, tfidf, ensemble.")
     ] = ",".join(STEPS),
     config: ConfigOption = None,
 ) -> None:

@@ -215,7 +215,7 @@ def _rung(
         raise ConfigError(f"no backup {spec!r} in this model; there are: {there}; or give {{'kind': ..., ...}}")
     predictor = _open(read_manifest(inside), inside, settings, spec, loaded)
     learned: BackupPolicy | None = policy.backups.get(spec)
-    return Rung(spec, predictor, rule=learned.rule if learned is not None else "surer")
+    return Rung(spec, predictor, rule=learned.rule if learned is not None else "surer", skips_unreadable=True)
 
 
 def _engine(

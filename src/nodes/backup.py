@@ -24,12 +24,15 @@ class Rung:
         rule: 'always' (its evidence includes the others'), 'surer' (its calibrated confidence is higher) or 'never'
             (it serves the rungs after it). Where nothing stands because the primary failed, any answer is taken.
         timeout: Seconds for a batch; None waits as long as it takes.
+        skips_unreadable: Whether it reads no more than the primary, as backups of the same artefact do: what the
+            primary cannot read is not asked of it, so that the answer stays at the base rates.
     """
 
     name: str
     predictor: Predictor
     rule: Rule = "surer"
     timeout: float | None = None
+    skips_unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,12 @@ class Backup:
         }
         waiting = flagged
         for rung in self.ladder:
-            if not waiting:
-                break
-            answers = _ask_rung(rung, waiting, [state["clean"][i] for i in waiting], said)
-            said[rung.name] = dict(zip(waiting, answers.rows, strict=True))
-            for i, row, error in zip(waiting, answers.rows, answers.errors, strict=True):
+            asked = [i for i in waiting if not (rung.skips_unreadable and "unreadable" in state["reasons"][i])]
+            if not asked:
+                continue
+            answers = _ask_rung(rung, asked, [state["clean"][i] for i in asked], said)
+            said[rung.name] = dict(zip(asked, answers.rows, strict=True))
+            for i, row, error in zip(asked, answers.rows, answers.errors, strict=True):
                 outcome[i]["attempts"].append(_attempt(rung.name, row, answers.ms, error))
                 if row is not None and _replaces(rung.rule, row, stands[i]):
                     stands[i] = row

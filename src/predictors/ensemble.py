@@ -1,49 +1,67 @@
-"""An ensemble: multinomial logistic regression over what several predictors said (stacking, Wolpert 1992)."""
+"""An ensemble: a logarithmic opinion pool with learned weights over what several predictors said."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..artifacts import Manifest, read_json, read_manifest
 from ..errors import ArtifactError
-from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, log_probabilities
-from .tfidf import MODEL, load_skops
+from .base import FloatArray, Predictor, Row, Spec, ask, calibrate
 
 SETUP = "ensemble.json"
 _FLOOR = 1e-4
 
 
-class Setup(BaseModel):
-    """What ``ensemble.json`` holds."""
+class Pool(BaseModel):
+    """What ``ensemble.json`` holds: logits = sum of weight * log p over the members, plus a bias per label.
+
+    With sarcasm of probability s, s * (shift + scale * log p of the first member) is added: what irony does to each
+    label, and how far it devalues what the text seems to say, is learned.
+    Genest & Zidek 1986, Statistical Science 1(1) (logarithmic opinion pools).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    members: tuple[str, ...] = Field(min_length=1, description="Names of the members, in the order of the features.")
-    sarcasm: bool = Field(default=False, description="Whether the sarcasm probability is a feature too.")
+    members: tuple[str, ...] = Field(min_length=1, description="Names of the members, in the order of the weights.")
+    weights: tuple[float, ...] = Field(min_length=1, description="Weight of each member.")
+    bias: tuple[float, ...] = Field(description="Per label.")
+    sarcasm_shift: tuple[float, ...] = Field(default=(), description="Per label; empty: sarcasm plays no part.")
+    sarcasm_scale: float = Field(default=0.0, description="Below 0 irony devalues the first member's answer.")
+
+    def logits(self, members: Sequence[FloatArray], sarcasm: FloatArray | None = None) -> FloatArray:
+        """Logits of shape (n, labels).
+
+        Args:
+            members: Probabilities of shape (n, labels), in the order of ``members``.
+            sarcasm: Probabilities of shape (n,); needed where ``sarcasm_shift`` is not empty.
+        """
+        logs = [np.log(np.clip(member, _FLOOR, 1.0)) for member in members]
+        result: FloatArray = np.asarray(self.bias) + sum(w * log for w, log in zip(self.weights, logs, strict=True))
+        if sarcasm is not None and self.sarcasm_shift:
+            result = result + sarcasm[:, None] * (np.asarray(self.sarcasm_shift) + self.sarcasm_scale * logs[0])
+        return result
 
 
 class Ensemble:
     """Learned weights over its members' answers. See :class:`~healdag.predictors.base.Predictor`.
 
     Args:
-        members: Loaded predictors by name; those in ``setup.members``, and 'sarcasm' if the setup says so.
+        members: Loaded predictors by name; those in ``pool.members``, and 'sarcasm' where it plays a part.
     """
 
-    def __init__(self, model: Any, setup: Setup, manifest: Manifest, members: Mapping[str, Predictor]) -> None:
+    def __init__(self, pool: Pool, manifest: Manifest, members: Mapping[str, Predictor]) -> None:
         self.name = "ensemble"
         self.labels = manifest.labels
         self.version = f"{manifest.task}/{manifest.version}"
-        self.needs = setup.members + (("sarcasm",) if setup.sarcasm else ())
+        self.needs = pool.members + (("sarcasm",) if pool.sarcasm_shift else ())
         missing = [name for name in self.needs if name not in members]
         if missing:
             raise ArtifactError(f"the ensemble needs the predictors {missing}, which are not loaded")
         self.members = {name: members[name] for name in self.needs}
-        self._setup = setup
-        self._model = model
+        self._pool = pool
         self._temperature, self._bias = manifest.temperature, manifest.bias
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
@@ -62,31 +80,10 @@ class Ensemble:
         result: FloatArray = np.full((n, len(self.labels)), np.nan)
         if usable:
             arrays = [np.array([column[i] for i in usable], dtype=np.float64) for column in columns]
-            sarcasm = arrays[-1][:, 0] if self._setup.sarcasm else None
-            features = stack_features(arrays[: len(self._setup.members)], sarcasm)
-            raw = np.asarray(self._model.predict_proba(features), dtype=np.float64)
-            result[usable] = calibrate(log_probabilities(raw), self._temperature, self._bias)
+            sarcasm = arrays[-1][:, 0] if self._pool.sarcasm_shift else None
+            logits = self._pool.logits(arrays[: len(self._pool.members)], sarcasm)
+            result[usable] = calibrate(logits, self._temperature, self._bias)
         return result
-
-
-def stack_features(members: Sequence[FloatArray], sarcasm: FloatArray | None = None) -> FloatArray:
-    """Features of the stack: log-probabilities of each member.
-
-    With sarcasm also its logit and its products with the first member's, so that what irony does to each label can
-    be learned.
-
-    Args:
-        members: Arrays of shape (n, labels).
-        sarcasm: Probabilities of shape (n,), or None.
-
-    Returns:
-        Array of shape (n, features).
-    """
-    logs = [np.log(np.clip(member, _FLOOR, 1.0)) for member in members]
-    if sarcasm is None:
-        return np.hstack(logs)
-    p = np.clip(sarcasm, _FLOOR, 1 - _FLOOR)[:, None]
-    return np.hstack([*logs, np.log(p / (1 - p)), p * logs[0]])
 
 
 def load(spec: Spec) -> Predictor:
@@ -98,8 +95,10 @@ def load(spec: Spec) -> Predictor:
     if spec.folder is None:
         raise ArtifactError("a predictor of kind 'ensemble' needs an artefact folder")
     manifest = read_manifest(spec.folder)
-    setup = Setup.model_validate(read_json(spec.folder / SETUP))
-    model = load_skops(spec.folder / MODEL)
-    if [str(c) for c in model.classes_] != [str(i) for i in range(len(manifest.labels))]:
-        raise ArtifactError("the ensemble's classes must be the column numbers of its labels")
-    return Ensemble(model, setup, manifest, spec.members)
+    try:
+        pool = Pool.model_validate(read_json(spec.folder / SETUP))
+    except ValidationError as error:
+        raise ArtifactError(f"{str(spec.folder / SETUP)!r} is not valid: {error}") from None
+    if len(pool.weights) != len(pool.members) or len(pool.bias) != len(manifest.labels):
+        raise ArtifactError(f"{str(spec.folder / SETUP)!r} needs a weight per member and a bias per label")
+    return Ensemble(pool, manifest, spec.members)

@@ -28,9 +28,10 @@ from .data import HELD_OUT, data_hash, load_split, prior_of, targets, texts_of
 from .datasets import Example, read_examples
 from .metrics import best_f1_threshold, evaluate, fit_calibration
 from .model_card import model_card
-from .tasks import Task
+from .tasks import Task, load_task
 
-Step = Literal["adapter", "tfidf", "ensemble"]
+Step = Literal["adapter", "second", "tfidf", "ensemble"]
+STEPS: tuple[Step, ...] = ("adapter", "second", "tfidf", "ensemble")
 
 log = logging.getLogger("healdag")
 
@@ -41,7 +42,7 @@ def train(
     source: Path | None,
     models: Path,
     version: str,
-    steps: Sequence[Step] = ("adapter", "tfidf", "ensemble"),
+    steps: Sequence[Step] = STEPS,
     command: str = "",
 ) -> Path:
     """Trains what ``steps`` name and leaves ``models/<task>/<version>``, which becomes the current version.
@@ -59,6 +60,9 @@ def train(
     if "adapter" in steps:
         start = current_folder(models, task.start_from) if task.start_from else None
         _train_adapter(task, source, folder, version, command, start)
+    if "second" in steps and task.second is not None:
+        second = load_task(task.second)
+        _train_adapter(second, source, folder / "backups" / "second", version, command, None)
     if "tfidf" in steps:
         from .tfidf import train_tfidf
 

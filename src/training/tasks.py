@@ -44,6 +44,9 @@ class Task(BaseModel):
     decision: Literal["argmax", "f1"] = Field(
         default="argmax", description="'f1': the first of two labels is answered from the probability of best F1 on."
     )
+    second: str | None = Field(
+        default=None, description="Task file of a second adapter, with the same labels, that is kept as a backup."
+    )
     start_from: str | None = Field(default=None, description="Task whose adapter the training starts from.")
     training: TrainingSettings = TrainingSettings()
     lora: LoraSettings = LoraSettings()
@@ -53,7 +56,9 @@ def apply_settings(task: Task, settings: Settings) -> Task:
     """The task with those ``lora`` and ``training`` values that the configuration file sets itself."""
     changes = {
         section: getattr(task, section).model_copy(
-            update={name: getattr(getattr(settings, section), name) for name in getattr(settings, section).model_fields_set}
+            update={
+                name: getattr(getattr(settings, section), name) for name in getattr(settings, section).model_fields_set
+            }
         )
         for section in ("lora", "training")
     }
