@@ -16,7 +16,7 @@ from healdag.training.artifact_writer import replacing, set_current
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example, read_examples
 from healdag.training.metrics import best_f1_threshold, evaluate, expected_calibration_error, fit_calibration
-from healdag.training.stack import cross_validated, fit_policy, fit_pool
+from healdag.training.stack import Evidence, cross_validated, fit_policy, fit_pool
 
 MOODS = {"happy": ("this text is happy", "joy joy happy"), "sad": ("this is sad", "sad sad text"), "plain": ("text .",)}
 
@@ -219,27 +219,37 @@ def test_the_policy_counts_what_a_backup_fixes_and_breaks() -> None:
     assert harmful.backups["ensemble"].rule == "never"
 
 
+def evidence_of(members: dict[str, Any], truth: Any, sarcasm: Any = None, sarcastic: Any = None) -> Evidence:
+    n = len(truth)
+    return Evidence(
+        members, sarcasm, truth, np.ones(n, dtype=bool), np.zeros(n, bool) if sarcastic is None else sarcastic
+    )
+
+
 def test_the_pool_learns_whom_to_trust_and_what_irony_does() -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 2, 4000)
     noise = generator.dirichlet([1, 1], 4000)
     good = np.where(generator.random(4000)[:, None] < 0.9, np.eye(2)[truth], np.eye(2)[1 - truth]) * 0.8 + 0.1
-    weights = np.ones(4000)
-    pool = fit_pool({"model": noise, "second": good}, None, truth, weights)
+    pool = fit_pool(evidence_of({"model": noise, "second": good}, truth))
     assert pool.weights[1] > 5 * abs(pool.weights[0])
-    # Irony: what is said is the opposite of what is meant.
+    assert pool.irony is None
+    # Irony: what is said is the opposite of what is meant, and the detector is right nine times in ten.
     ironic = generator.random(4000) < 0.5
     said = np.where(ironic[:, None], good[:, ::-1], good)
-    turned = fit_pool({"model": said}, ironic.astype(float), truth, weights)
-    assert turned.weights[0] > 0 > turned.weights[0] + turned.sarcasm_scale
+    detector = np.where(generator.random(4000) < 0.9, ironic, ~ironic) * 0.8 + 0.1
+    evidence = evidence_of({"model": said}, truth, detector, ironic)
+    turned = fit_pool(evidence)
+    assert turned.irony is not None
+    assert turned.irony.meant[0][1] > 0.7
+    right = evidence.combine(turned).argmax(axis=1) == truth
+    assert float(right.mean()) > 0.75 > 0.55 > float((said.argmax(axis=1) == truth).mean())
 
 
 def test_cross_validation_never_answers_a_row_from_itself() -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 2, 200)
-    noise = {"model": generator.dirichlet([1, 1], 200)}
-    everywhere = np.ones(200, dtype=bool)
-    answered = cross_validated(noise, None, truth, np.ones(200), everywhere, seed=0)
+    answered = cross_validated(evidence_of({"model": generator.dirichlet([1, 1], 200)}, truth), seed=0)
     assert 0.35 < float((answered.argmax(axis=1) == truth).mean()) < 0.65
 
 

@@ -58,7 +58,8 @@ def create_classifier(
         backups: In order: names of the artefact's backups, ``{"kind": "llm", "model": ...}``, or predictors of your
             own. By default those of the artefact, by its fitted policy.
         threshold: Confidence, 0 to 1, below which an answer is doubted; by default fitted on held-out data.
-        sarcasm_threshold: Probability, 0 to 1, from which a text counts as sarcastic; by default fitted.
+        sarcasm_threshold: Probability, 0 to 1, from which a text counts as sarcastic. Default 0.5:
+            likelier sarcastic than not.
         engine: "auto" or "torch".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         human_review: Whether rows that stay doubtful wait for a person (LangGraph's interrupt). Default False.
@@ -112,7 +113,6 @@ class _Models:
     detector: Predictor | None
     ladder: tuple[Rung, ...]
     policy: Policy
-    sarcasm_threshold: float = 0.5
 
 
 def _load(
@@ -126,13 +126,11 @@ def _load(
     folder = find_artifact(settings.model.task, settings.model.version)
     manifest, policy = read_manifest(folder), read_policy(folder)
     model = _open(manifest, folder, settings, "model")
-    detector, sarcasm_threshold = sarcasm, 0.5
-    if detector is None and manifest.sarcasm:
-        detector, sarcasm_threshold = _shipped_detector(settings)
+    detector = sarcasm or (_shipped_detector(settings) if manifest.sarcasm else None)
     members = {"model": model, **({"sarcasm": detector} if detector is not None else {})}
     ladder = _ladder(settings, manifest.labels, folder, policy, members, backups)
     version = f"{manifest.task}/{manifest.version}"
-    return _Models(manifest.task, version, model, manifest.prior, detector, ladder, policy, sarcasm_threshold)
+    return _Models(manifest.task, version, model, manifest.prior, detector, ladder, policy)
 
 
 def _open(
@@ -148,11 +146,9 @@ def _open(
     return load_predictor(manifest.kind, Spec(manifest.labels, folder, options, members or {}))
 
 
-def _shipped_detector(settings: Settings) -> tuple[Predictor, float]:
-    """The sarcasm detector and the probability from which a text counts as sarcastic."""
+def _shipped_detector(settings: Settings) -> Predictor:
     folder = find_artifact("sarcasm")
-    threshold = read_policy(folder).decision_threshold
-    return _open(read_manifest(folder), folder, settings, "sarcasm"), 0.5 if threshold is None else threshold
+    return _open(read_manifest(folder), folder, settings, "sarcasm")
 
 
 def _ladder(
@@ -229,7 +225,7 @@ def _engine(
         memory=Memory(store, models.task, labels),
         classify=Classify(models.primary, models.prior),
         sarcasm=Sarcasm(models.detector),
-        check=Check(threshold, models.sarcasm_threshold if dag.sarcasm_threshold is None else dag.sarcasm_threshold),
+        check=Check(threshold, dag.sarcasm_threshold),
         backup=Backup(models.ladder, threshold),
         review=Review(labels, policy.review_threshold if dag.threshold is None else dag.threshold),
         finalize=Finalize(labels, models.version, policy.decision_threshold),

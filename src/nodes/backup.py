@@ -51,9 +51,9 @@ class Backup:
         """A backup that is down, slow or wrong in form leaves what stands, with its error in the attempts."""
         flagged = [i for i, reasons in enumerate(state["reasons"]) if reasons]
         outcome: dict[int, BackupDict] = {i: {"probabilities": None, "by": None, "attempts": []} for i in flagged}
-        stands: dict[int, Row | None] = {i: state["primary"][i]["probabilities"] for i in flagged}
+        stands = {i: _standing_confidence(state, i) for i in flagged}
         said: dict[str, dict[int, Row | None]] = {
-            "model": dict(stands),
+            "model": {i: state["primary"][i]["probabilities"] for i in flagged},
             "sarcasm": {i: None if state["sarcasm"][i] is None else [state["sarcasm"][i]] for i in flagged},
         }
         waiting = flagged
@@ -66,7 +66,7 @@ class Backup:
             for i, row, error in zip(asked, answers.rows, answers.errors, strict=True):
                 outcome[i]["attempts"].append(_attempt(rung.name, row, answers.ms, error))
                 if row is not None and _replaces(rung.rule, row, stands[i]):
-                    stands[i] = row
+                    stands[i] = top(row)[1]
                     outcome[i]["probabilities"], outcome[i]["by"] = row, rung.name
             waiting = [i for i in waiting if not self._settled(outcome[i])]
         return {"backup": [outcome.get(i) for i in range(len(state["clean"]))]}
@@ -80,10 +80,19 @@ def _attempt(by: str, row: Row | None, ms: float, error: str | None) -> AnswerDi
     return {"by": by, "probabilities": row, "ms": ms, "error": error}
 
 
-def _replaces(rule: Rule, row: Row, current: Row | None) -> bool:
-    if current is None or rule == "always":
+def _standing_confidence(state: Any, i: int) -> float | None:
+    """How likely the primary is right. Where irony is suspected, only if the text is not ironic after all."""
+    row = state["primary"][i]["probabilities"]
+    if row is None:
+        return None
+    ironic = state["sarcasm"][i] if "sarcasm" in state["reasons"][i] else 0.0
+    return (1 - float(ironic)) * top(row)[1]
+
+
+def _replaces(rule: Rule, row: Row, standing: float | None) -> bool:
+    if standing is None or rule == "always":
         return True
-    return rule == "surer" and top(row)[1] > top(current)[1]
+    return rule == "surer" and top(row)[1] > standing
 
 
 def _ask_rung(rung: Rung, rows: Sequence[int], texts: Sequence[str], said: dict[str, dict[int, Row | None]]) -> Answers:

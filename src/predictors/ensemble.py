@@ -9,17 +9,40 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..artifacts import Manifest, read_json, read_manifest
 from ..errors import ArtifactError
-from .base import FloatArray, Predictor, Row, Spec, ask, calibrate
+from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, log_probabilities, softmax
 
 SETUP = "ensemble.json"
 _FLOOR = 1e-4
 
 
-class Pool(BaseModel):
-    """What ``ensemble.json`` holds: logits = sum of weight * log p over the members, plus a bias per label.
+class Irony(BaseModel):
+    """What irony does to an answer: with the probability that the author is ironic, the meant label is drawn."""
 
-    With sarcasm of probability s, s * (shift + scale * log p of the first member) is added: what irony does to each
-    label, and how far it devalues what the text seems to say, is learned.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    offset: float = Field(description="The text is ironic with probability sigmoid(offset + slope * logit(detector)).")
+    slope: float
+    meant: tuple[tuple[float, ...], ...] = Field(
+        description="Row k: probability of each label being meant where an ironic text seems to say label k."
+    )
+
+    def apply(self, said: FloatArray, sarcasm: FloatArray) -> FloatArray:
+        """Law of total probability: (1 - t) * said + t * said @ meant.
+
+        Args:
+            said: Probabilities of shape (n, labels), irony left aside.
+            sarcasm: The detector's probabilities, shape (n,).
+        """
+        detector = np.clip(sarcasm, _FLOOR, 1 - _FLOOR)
+        logit = np.log(detector / (1 - detector))
+        ironic = (1 / (1 + np.exp(-(self.offset + self.slope * logit))))[:, None]
+        result: FloatArray = (1 - ironic) * said + ironic * (said @ np.array(self.meant))
+        return result
+
+
+class Pool(BaseModel):
+    """What ``ensemble.json`` holds: softmax(sum of weight * log p over the members + bias), then irony.
+
     Genest & Zidek 1986, Statistical Science 1(1) (logarithmic opinion pools).
     """
 
@@ -28,21 +51,18 @@ class Pool(BaseModel):
     members: tuple[str, ...] = Field(min_length=1, description="Names of the members, in the order of the weights.")
     weights: tuple[float, ...] = Field(min_length=1, description="Weight of each member.")
     bias: tuple[float, ...] = Field(description="Per label.")
-    sarcasm_shift: tuple[float, ...] = Field(default=(), description="Per label; empty: sarcasm plays no part.")
-    sarcasm_scale: float = Field(default=0.0, description="Below 0 irony devalues the first member's answer.")
+    irony: Irony | None = Field(default=None, description="None: sarcasm plays no part.")
 
-    def logits(self, members: Sequence[FloatArray], sarcasm: FloatArray | None = None) -> FloatArray:
-        """Logits of shape (n, labels).
+    def combine(self, members: Sequence[FloatArray], sarcasm: FloatArray | None = None) -> FloatArray:
+        """Probabilities of shape (n, labels).
 
         Args:
             members: Probabilities of shape (n, labels), in the order of ``members``.
-            sarcasm: Probabilities of shape (n,); needed where ``sarcasm_shift`` is not empty.
+            sarcasm: Probabilities of shape (n,); needed where ``irony`` is not None.
         """
-        logs = [np.log(np.clip(member, _FLOOR, 1.0)) for member in members]
-        result: FloatArray = np.asarray(self.bias) + sum(w * log for w, log in zip(self.weights, logs, strict=True))
-        if sarcasm is not None and self.sarcasm_shift:
-            result = result + sarcasm[:, None] * (np.asarray(self.sarcasm_shift) + self.sarcasm_scale * logs[0])
-        return result
+        logs = (np.log(np.clip(member, _FLOOR, 1.0)) for member in members)
+        said = softmax(np.asarray(self.bias) + sum(w * log for w, log in zip(self.weights, logs, strict=True)))
+        return said if self.irony is None or sarcasm is None else self.irony.apply(said, sarcasm)
 
 
 class Ensemble:
@@ -56,7 +76,7 @@ class Ensemble:
         self.name = "ensemble"
         self.labels = manifest.labels
         self.version = f"{manifest.task}/{manifest.version}"
-        self.needs = pool.members + (("sarcasm",) if pool.sarcasm_shift else ())
+        self.needs = pool.members + (("sarcasm",) if pool.irony is not None else ())
         missing = [name for name in self.needs if name not in members]
         if missing:
             raise ArtifactError(f"the ensemble needs the predictors {missing}, which are not loaded")
@@ -80,9 +100,9 @@ class Ensemble:
         result: FloatArray = np.full((n, len(self.labels)), np.nan)
         if usable:
             arrays = [np.array([column[i] for i in usable], dtype=np.float64) for column in columns]
-            sarcasm = arrays[-1][:, 0] if self._pool.sarcasm_shift else None
-            logits = self._pool.logits(arrays[: len(self._pool.members)], sarcasm)
-            result[usable] = calibrate(logits, self._temperature, self._bias)
+            sarcasm = arrays[-1][:, 0] if self._pool.irony is not None else None
+            pooled = self._pool.combine(arrays[: len(self._pool.members)], sarcasm)
+            result[usable] = calibrate(log_probabilities(pooled), self._temperature, self._bias)
         return result
 
 

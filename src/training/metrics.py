@@ -25,9 +25,7 @@ def evaluate(
     """
     from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall_fscore_support
 
-    predicted = probabilities.argmax(axis=1)
-    if decision_threshold is not None:
-        predicted = np.where(probabilities[:, 0] >= decision_threshold, 0, 1)
+    predicted = decide(probabilities, decision_threshold)
     columns = list(range(len(labels)))
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=columns, zero_division=0)
     safe = np.clip(probabilities, 1e-12, 1.0)
@@ -81,6 +79,13 @@ def fit_calibration(logits: FloatArray, truth: IntArray, *, with_bias: bool) -> 
     start = np.zeros(1 + (k if with_bias else 0))
     best = minimize(loss, start, method="L-BFGS-B").x
     return round(float(np.exp(best[0])), 5), tuple(round(float(b), 5) for b in best[1:])
+
+
+def decide(probabilities: FloatArray, decision_threshold: float | None) -> IntArray:
+    """Column that is answered, shape (n,): the likeliest, or the first of two from the threshold on."""
+    if decision_threshold is None:
+        return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+    return np.where(probabilities[:, 0] >= decision_threshold, 0, 1)
 
 
 def best_f1_threshold(probabilities: FloatArray, truth: IntArray) -> float:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..artifacts import POLICY, BackupPolicy, Manifest, Policy, Rule, read_manifest, read_policy
-from ..predictors import FloatArray, Spec, calibrate, load_predictor
-from ..predictors.ensemble import SETUP, Pool
+from ..predictors import FloatArray, Spec, calibrate, load_predictor, log_probabilities
+from ..predictors.ensemble import SETUP, Irony, Pool
 from .artifact_writer import replacing, write_json, write_manifest
 from .data import load_split, prior_of, read_references, targets, texts_of
-from .metrics import IntArray, evaluate, fit_calibration
+from .metrics import IntArray, best_f1_threshold, decide, evaluate, fit_calibration
 from .tasks import Task
 
 BACKUPS = ("second", "tfidf")
 FOLDS = 10
 EXTRA_WEIGHT = 0.3
-"""Weight of an ensemble row that is not of the validation sets: enough to learn irony from, and 0.3 of 0.1, 0.3 and 1
-kept the accuracy on the validation sets."""
+"""Weight of a sincere row that is not of the validation sets, in the fit of the pool."""
 PENALTY = 1e-3
+SMOOTHING = 5.0
+"""Rows' worth of the overall shares that each row of the irony matrix starts with."""
+
+BoolArray = npt.NDArray[np.bool_]
 
 log = logging.getLogger("healdag")
 
@@ -43,8 +48,8 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
     backups = [name for name in BACKUPS if (folder / "backups" / name).is_dir()]
     members = member_probabilities(folder, task, texts_of(rows), backups)
     sarcasm = sarcasm_probabilities(detector, texts_of(rows)) if detector is not None else None
-    weights = np.where(in_field, 1.0, EXTRA_WEIGHT)
-    crossed = cross_validated(members, sarcasm, truth, weights, in_field, task.training.seed)
+    evidence = Evidence(members, sarcasm, truth, in_field, np.array([row.sarcastic for row in rows]))
+    crossed = log_probabilities(cross_validated(evidence, task.training.seed))
     temperature, bias = fit_calibration(crossed[in_field], truth[in_field], with_bias=True)
     pooled = calibrate(crossed, temperature, bias)
     manifest = Manifest(
@@ -57,9 +62,9 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
         bias=bias,
     )
     answers = {name: values[in_field] for name, values in members.items()} | {"ensemble": pooled[in_field]}
-    policy = fit_policy(read_policy(folder), answers, truth[in_field])
+    policy = fit_policy(read_policy(folder), answers, truth[in_field], decision=task.decision)
     with replacing(folder / "backups" / "ensemble") as fresh:
-        write_json(fresh / SETUP, fit_pool(members, sarcasm, truth, weights).model_dump(mode="json"))
+        write_json(fresh / SETUP, fit_pool(evidence).model_dump(mode="json"))
         write_manifest(fresh, manifest, [SETUP])
         figures = {"rows": len(field), "extra_rows": len(extra)}
         write_json(fresh / "metrics.json", figures | evaluate_both(pooled, truth, in_field, task))
@@ -85,74 +90,122 @@ def sarcasm_probabilities(detector: Path, texts: Sequence[str]) -> FloatArray:
     return values[:, manifest.labels.index("sarcastic")]
 
 
-def fit_pool(members: dict[str, FloatArray], sarcasm: FloatArray | None, truth: IntArray, weights: FloatArray) -> Pool:
-    """The pool with the least weighted log loss; a small penalty keeps biases and shifts near 0."""
+@dataclass(frozen=True)
+class Evidence:
+    """Held-out rows with what everybody said about them.
+
+    Attributes:
+        members: Probabilities of shape (n, labels) by name, the primary first.
+        sarcasm: The detector's probabilities, shape (n,); None where sarcasm plays no part.
+        truth: Column of the right label, shape (n,).
+        in_field: Which rows are of the validation sets, shape (n,).
+        sarcastic: Which rows are known to be sarcastic, shape (n,).
+    """
+
+    members: dict[str, FloatArray]
+    sarcasm: FloatArray | None
+    truth: IntArray
+    in_field: BoolArray
+    sarcastic: BoolArray
+
+    def at(self, rows: Any) -> Evidence:
+        """The evidence of these rows."""
+        return Evidence(
+            {name: values[rows] for name, values in self.members.items()},
+            None if self.sarcasm is None else self.sarcasm[rows],
+            self.truth[rows],
+            self.in_field[rows],
+            self.sarcastic[rows],
+        )
+
+    def combine(self, pool: Pool) -> FloatArray:
+        """The pool's answers, shape (n, labels)."""
+        return pool.combine(list(self.members.values()), self.sarcasm)
+
+    def loss(self, probabilities: FloatArray, weights: FloatArray) -> float:
+        """Weighted log loss."""
+        right = np.clip(probabilities[np.arange(len(self.truth)), self.truth], 1e-12, 1.0)
+        return float(-(weights * np.log(right)).sum() / weights.sum())
+
+
+def fit_pool(evidence: Evidence) -> Pool:
+    """Weights and bias from the sincere rows; then, where sarcasm plays a part, irony from all of them."""
     from scipy.optimize import minimize
 
-    names, arrays = tuple(members), list(members.values())
-    n, k = arrays[0].shape
-    m = len(names)
+    sincere = evidence.at(~evidence.sarcastic)
+    weights = np.where(sincere.in_field, 1.0, EXTRA_WEIGHT)
+    m, k = len(sincere.members), next(iter(sincere.members.values())).shape[1]
 
     def pool_of(x: FloatArray) -> Pool:
-        return Pool(
-            members=names,
-            weights=tuple(x[:m].tolist()),
-            bias=tuple(x[m : m + k].tolist()),
-            sarcasm_shift=() if sarcasm is None else tuple(x[m + k : m + 2 * k].tolist()),
-            sarcasm_scale=0.0 if sarcasm is None else float(x[-1]),
-        )
+        return Pool(members=tuple(sincere.members), weights=tuple(x[:m].tolist()), bias=tuple(x[m:].tolist()))
 
     def loss(x: FloatArray) -> float:
-        right = calibrate(pool_of(x).logits(arrays, sarcasm))[np.arange(n), truth]
-        logs = np.log(np.clip(right, 1e-12, 1.0))
-        return float(-(weights * logs).sum() / weights.sum() + PENALTY * (x[m:] ** 2).sum())
+        return sincere.loss(sincere.combine(pool_of(x)), weights) + PENALTY * float((x[m:] ** 2).sum())
 
-    start = np.zeros(m + k + (0 if sarcasm is None else k + 1))
+    start = np.zeros(m + k)
     start[0] = 1.0
-    return pool_of(np.round(minimize(loss, start, method="L-BFGS-B").x, 5))
+    pool = pool_of(np.round(minimize(loss, start, method="L-BFGS-B").x, 5))
+    if evidence.sarcasm is None or not evidence.sarcastic.any():
+        return pool
+    return pool.model_copy(update={"irony": fit_irony(evidence, pool)})
 
 
-def cross_validated(
-    members: dict[str, FloatArray],
-    sarcasm: FloatArray | None,
-    truth: IntArray,
-    weights: FloatArray,
-    in_field: Any,
-    seed: int,
-) -> FloatArray:
-    """Logits for each row by a pool that has not seen it, of shape (n, labels)."""
+def fit_irony(evidence: Evidence, pool: Pool) -> Irony:
+    """What is meant, counted on the rows known to be sarcastic; how far to trust the detector, on all rows alike."""
+    from scipy.optimize import minimize
+
+    ironic = evidence.at(evidence.sarcastic)
+    said = ironic.combine(pool)
+    k = said.shape[1]
+    shares = (np.bincount(ironic.truth, minlength=k) + 1.0) / (len(ironic.truth) + k)
+    counts = said.T @ np.eye(k)[ironic.truth] + SMOOTHING * shares
+    meant = np.round(counts / counts.sum(axis=1, keepdims=True), 5)
+    everything = evidence.combine(pool)
+
+    def irony_of(x: FloatArray) -> Irony:
+        return Irony(offset=float(x[0]), slope=float(np.exp(x[1])), meant=tuple(map(tuple, meant.tolist())))
+
+    def loss(x: FloatArray) -> float:
+        assert evidence.sarcasm is not None
+        return evidence.loss(irony_of(x).apply(everything, evidence.sarcasm), np.ones(len(evidence.truth)))
+
+    # The loss has a flat region where irony plays no part: several starts.
+    starts = ([-1.0, 0.0], [-2.0, 1.0], [-3.0, 0.5])
+    best = min((minimize(loss, start, method="L-BFGS-B") for start in starts), key=lambda found: float(found.fun))
+    return irony_of(np.round(best.x, 5))
+
+
+def cross_validated(evidence: Evidence, seed: int) -> FloatArray:
+    """Probabilities for each row by a pool that has not seen it, of shape (n, labels)."""
     from sklearn.model_selection import StratifiedKFold
 
-    result: FloatArray = np.zeros(next(iter(members.values())).shape)
+    result: FloatArray = np.zeros(next(iter(evidence.members.values())).shape)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for fit, held_out in folds.split(result, truth * 2 + in_field):
-        pool = fit_pool(
-            {name: values[fit] for name, values in members.items()},
-            None if sarcasm is None else sarcasm[fit],
-            truth[fit],
-            weights[fit],
-        )
-        values = [member[held_out] for member in members.values()]
-        result[held_out] = pool.logits(values, None if sarcasm is None else sarcasm[held_out])
+    for fit, held_out in folds.split(result, evidence.truth * 2 + evidence.in_field):
+        result[held_out] = evidence.at(held_out).combine(fit_pool(evidence.at(fit)))
     return result
 
 
-def fit_policy(policy: Policy, answers: dict[str, FloatArray], truth: IntArray) -> Policy:
-    """The threshold with the best held-out accuracy, and what each backup fixed and broke below it.
+def fit_policy(policy: Policy, answers: dict[str, FloatArray], truth: IntArray, decision: str = "argmax") -> Policy:
+    """The threshold with the best held-out score, and what each backup fixed and broke below it.
 
-    Of thresholds as good as the best within one row in two thousand the lowest is taken: it asks the backups least.
+    The score is the accuracy, or for the decision 'f1' the F1 of the first label. Of thresholds as good as the best
+    within 0.0005 the lowest is taken: it asks the backups least.
     A backup that fixes no more than it breaks never overrides; it still speaks through the ensemble.
 
     Args:
         policy: What is known so far.
         answers: Probabilities of shape (n, labels) of 'model', of each backup, and last of 'ensemble'.
         truth: Column of the right label, shape (n,).
+        decision: 'argmax' or 'f1'.
     """
-    right = {name: values.argmax(axis=1) == truth for name, values in answers.items()}
+    cut = best_f1_threshold(answers["ensemble"], truth) if decision == "f1" else None
+    said = {name: decide(values, cut) for name, values in answers.items()}
+    right = {name: answer == truth for name, answer in said.items()}
     confidence = answers["model"].max(axis=1)
-    grid = [round(0.01 * step, 2) for step in range(30, 100)]
-    accuracy = [float(np.where(confidence < t, right["ensemble"], right["model"]).mean()) for t in grid]
-    threshold = next(t for t, a in zip(grid, accuracy, strict=True) if a >= max(accuracy) - 0.0005)
+    grid = [round(0.01 * step, 2) for step in range(30, 101)]
+    scores = [_score(np.where(confidence < t, said["ensemble"], said["model"]), truth, decision) for t in grid]
+    threshold = next(t for t, score in zip(grid, scores, strict=True) if score >= max(scores) - 0.0005)
     backups: dict[str, BackupPolicy] = {}
     for name, values in answers.items():
         if name == "model":
@@ -165,7 +218,13 @@ def fit_policy(policy: Policy, answers: dict[str, FloatArray], truth: IntArray) 
     if backups["ensemble"].rule == "always":
         # The ensemble has the last word and includes the others' evidence; alone they are asked for it only.
         backups = {n: b if n == "ensemble" else b.model_copy(update={"rule": "never"}) for n, b in backups.items()}
-    return policy.model_copy(update={"threshold": threshold, "backups": backups})
+    return policy.model_copy(update={"threshold": threshold, "decision_threshold": cut, "backups": backups})
+
+
+def _score(said: IntArray, truth: IntArray, decision: str) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(truth == 0, said == 0, zero_division=0) if decision == "f1" else (said == truth).mean())
 
 
 def evaluate_both(stacked: FloatArray, truth: IntArray, in_field: Any, task: Task) -> dict[str, Any]:

@@ -22,10 +22,15 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A cleaned text with its label, or with several (multi-label sets)."""
+    """A cleaned text with its label, or with several (multi-label sets).
+
+    Attributes:
+        sarcastic: True where the data says so (a field ``sarcastic``).
+    """
 
     text: str
     labels: tuple[str, ...]
+    sarcastic: bool = False
 
     @property
     def label(self) -> str:
@@ -59,7 +64,13 @@ def read_examples(
             raise UsageError(f"{name}/{split}, row {number}: needs 'text' and {label_column!r}, has {sorted(row)}")
         value = row[label_column]
         labels = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
-        examples.append(Example(clean_text(row["text"]), tuple(renamed.get(label, label) for label in labels)))
+        examples.append(
+            Example(
+                clean_text(row["text"]),
+                tuple(renamed.get(label, label) for label in labels),
+                sarcastic=row.get("sarcastic") is True,
+            )
+        )
     return examples
 
 
