@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from healdag import Classification, Classifier, create_classifier
+from healdag.artifacts import find_artifact, read_manifest
+from healdag.predictors import Predictor, Spec, load_predictor
 from healdag.training.datasets import json_lines
 from healdag.training.metrics import evaluate
 
@@ -57,6 +59,9 @@ def emotion_figures(classifier: Classifier, source: Path) -> dict[str, Any]:
     right_after = np.array([r.final_label == t for r, t in zip(whole, truth, strict=True)])
     changed = np.array([r.source == "backup" for r in whole])
     return {
+        "tfidf": figures_of(
+            create_classifier("emotion", primary=tfidf()).classify_many(texts), truth, classifier.labels
+        ),
         "primary": figures_of(alone, truth, classifier.labels),
         "whole_graph": figures_of(whole, truth, classifier.labels),
         "backup": {
@@ -67,6 +72,12 @@ def emotion_figures(classifier: Classifier, source: Path) -> dict[str, Any]:
         },
         "sources": {s: sum(r.source == s for r in whole) for s in sorted({r.source for r in whole})},
     }
+
+
+def tfidf() -> Predictor:
+    """TF-IDF with logistic regression on the same rows, calibrated: what people would try first."""
+    folder = find_artifact("emotion") / "backups" / "tfidf"
+    return load_predictor("tfidf", Spec(read_manifest(folder).labels, folder))
 
 
 def figures_of(results: list[Classification], truth: list[str], labels: tuple[str, ...]) -> dict[str, Any]:

@@ -981,3 +981,22 @@ def test_stream_shows_each_node_once_with_what_it_wrote() -> None:
     written = {name: values for update in updates for name, values in update.items()}
     assert written["check"] == {"reasons": [["low_confidence"]]}
     assert written["finalize"]["final_label"] == "disgust"
+
+
+def test_a_decision_threshold_answers_the_first_label_from_it_on() -> None:
+    from healdag.nodes import Finalize
+
+    finalize = Finalize(("sarcastic", "not_sarcastic"), "sarcasm/1", decision_threshold=0.3)
+    # The confidence stays the label's own probability, also where that is below one half.
+    assert finalize._name([0.4, 0.6]) == ("sarcastic", 0.4)
+    assert finalize._name([0.2, 0.8]) == ("not_sarcastic", 0.8)
+
+
+def test_a_backup_need_not_be_surer_than_a_joy_that_is_probably_ironic() -> None:
+    primary = FakePredictor(LABELS, default={"joy": 0.96})
+    backup = FakePredictor(LABELS, default={"anger": 0.7})
+    detector = FakePredictor(("sarcastic", "not_sarcastic"), default={"sarcastic": 0.9})
+    assert (
+        create_classifier(primary=primary, backups=[backup], sarcasm=detector).classify("great").final_label == "anger"
+    )
+    assert create_classifier(primary=primary, backups=[backup], threshold=1.0).classify("great").final_label == "joy"

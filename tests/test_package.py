@@ -114,3 +114,8 @@ def test_layers_hold() -> None:
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 kept, 0 broken" in done.stdout
+
+
+def test_the_readmes_tables_are_those_of_the_results() -> None:
+    check = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--check"]
+    assert subprocess.run(check, check=False).returncode == 0, "run: python benchmarks/tables.py"

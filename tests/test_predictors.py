@@ -50,7 +50,7 @@ def ensemble_case(request: pytest.FixtureRequest) -> Case:
     members = {
         name: load_shipped(emotion if name == "model" else emotion / "backups" / name) for name in setup["members"]
     }
-    if setup.get("sarcasm"):
+    if setup["irony"] is not None:
         members["sarcasm"] = load_shipped(find_artifact("sarcasm"))
     return shipped(folder, members=members), ["a b", "c"]
 
