@@ -1000,3 +1000,26 @@ def test_a_backup_need_not_be_surer_than_a_joy_that_is_probably_ironic() -> None
         create_classifier(primary=primary, backups=[backup], sarcasm=detector).classify("great").final_label == "anger"
     )
     assert create_classifier(primary=primary, backups=[backup], threshold=1.0).classify("great").final_label == "joy"
+
+
+def test_the_shipped_models_answers_do_not_depend_on_the_batch(classifier: Any) -> None:
+    texts = (Path(__file__).parents[1] / "examples" / "texts.txt").read_text(encoding="utf-8").splitlines()
+    many = classifier.classify_many(texts)
+    for text, batched in zip(texts, many, strict=True):
+        single = classifier.classify(text)
+        assert (single.final_label, single.source, single.reasons) == (
+            batched.final_label,
+            batched.source,
+            batched.reasons,
+        )
+        assert single.confidence == pytest.approx(batched.confidence, abs=2e-3)
+        assert single.sarcasm == pytest.approx(batched.sarcasm, abs=2e-4)
+    same = sum(a.probabilities == classifier.classify(t).probabilities for t, a in zip(texts, many, strict=True))
+    assert same >= 0.9 * len(texts)
+
+
+def test_sixteen_threads_on_the_shipped_model(classifier: Any) -> None:
+    texts = ["so happy", "this is awful", "❤️", "oh great, rain again", "a longer text " * 30, "what?!"] * 8
+    expected = [(r.final_label, r.source) for r in map(classifier.classify, texts[:6])] * 8
+    with ThreadPoolExecutor(16) as pool:
+        assert [(r.final_label, r.source) for r in pool.map(classifier.classify, texts)] == expected

@@ -156,7 +156,8 @@ class TestTransformer:
         inputs = AutoTokenizer.from_pretrained(tiny_classifier)("so happy", return_tensors="pt")
         with torch.inference_mode():
             expected = model(**inputs).logits.softmax(-1).numpy()
-        np.testing.assert_allclose(transformer(tiny_classifier).predict_proba(["so happy"]), expected, atol=1e-5)
+        # Answers are rounded to four decimals.
+        np.testing.assert_allclose(transformer(tiny_classifier).predict_proba(["so happy"]), expected, atol=1e-4)
 
     def test_label_map_adds_up_drops_and_renormalises(self, tiny_classifier: Path) -> None:
         joy, anger, neutral = transformer(tiny_classifier).predict_proba(["so happy"])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,11 @@ def _limited(reference: DataReference, split: Split, source: Path | None) -> lis
         reference.set, split, source, label_column=reference.label_column, rename=dict(reference.rename)
     )
     if reference.label is not None:
-        rows = [Example(row.text, (reference.label,)) for row in rows]
+        rows = [replace(row, labels=(reference.label,)) for row in rows]
     if reference.rows is not None and reference.rows < len(rows):
         chosen = np.random.default_rng(13).choice(len(rows), reference.rows, replace=False)
         rows = [rows[i] for i in sorted(chosen)]
-    return rows
+    return rows if reference.repeat == 1 else [replace(row, repeat=reference.repeat) for row in rows]
 
 
 def targets(rows: Sequence[Example], labels: Sequence[str]) -> IntArray:
