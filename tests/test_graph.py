@@ -29,7 +29,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from healdag import Classification, Classifier, create_classifier
-from healdag.errors import ConfigError, InputError, UsageError
+from healdag.errors import ArtifactError, ConfigError, InputError, UsageError
 from healdag.graph import State, build_graph
 from healdag.predictors.emoji import lexicon_labels
 from healdag.predictors.fake import FakePredictor
@@ -1023,3 +1023,8 @@ def test_sixteen_threads_on_the_shipped_model(classifier: Any) -> None:
     expected = [(r.final_label, r.source) for r in map(classifier.classify, texts[:6])] * 8
     with ThreadPoolExecutor(16) as pool:
         assert [(r.final_label, r.source) for r in pool.map(classifier.classify, texts)] == expected
+
+
+def test_an_error_budget_is_refused_without_a_certificate() -> None:
+    with pytest.raises(ArtifactError, match=r"max_error=0\.05 with certainty=0\.95 needs a certificate"):
+        create_classifier(max_error=0.05)

@@ -17,7 +17,7 @@ from langgraph.store.memory import InMemoryStore
 
 from ..artifacts import BackupPolicy, Manifest, Policy, find_artifact, read_manifest, read_policy
 from ..config import Settings, load_settings
-from ..errors import ConfigError
+from ..errors import ArtifactError, ConfigError
 from ..nodes import Backup, Check, Classify, Finalize, Memory, Preprocess, Review, Rung, Sarcasm
 from ..predictors import Predictor, Spec, load_predictor
 from ..predictors.emoji import EmojiLexicon, lexicon_labels
@@ -37,6 +37,8 @@ def create_classifier(
     backups: Sequence[BackupSpec] | None = None,
     threshold: float | None = None,
     sarcasm_threshold: float | None = None,
+    max_error: float | None = None,
+    certainty: float = 0.95,
     engine: str | None = None,
     device: str | None = None,
     human_review: bool | None = None,
@@ -60,6 +62,9 @@ def create_classifier(
         threshold: Confidence, 0 to 1, below which an answer is doubted; by default fitted on held-out data.
         sarcasm_threshold: Probability, 0 to 1, from which a text counts as sarcastic. Default 0.5:
             likelier sarcastic than not.
+        max_error: Largest share of wrong answers, 0 to 1. Needs a certificate in the artefact; the shipped models carry
+            none yet, so that anything but None is refused.
+        certainty: Certainty of that bound, 0 to 1.
         engine: "auto" or "torch".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         human_review: Whether rows that stay doubtful wait for a person (LangGraph's interrupt). Default False.
@@ -71,12 +76,18 @@ def create_classifier(
     Raises:
         ConfigError: a setting that is not allowed.
         UsageError: no such task or version.
-        ArtifactError: the model's files are missing or not the trained ones.
+        ArtifactError: the model's files are missing or not the trained ones, or a budget without a certificate.
 
     >>> from healdag import create_classifier
     >>> create_classifier().classify("I'm so happy today!").final_label
     'joy'
     """
+    if max_error is not None:
+        raise ArtifactError(
+            f"max_error={max_error!r} with certainty={certainty!r} needs a certificate that covers the model, its "
+            f"backups and its policy; {task or 'emotion'!r} has none. "
+            "Leave max_error out, or set threshold=..., which promises nothing"
+        )
     settings = load_settings(
         config_path,
         model={"task": task, "version": version, "base_path": base_path, "engine": engine, "device": device},
