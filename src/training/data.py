@@ -57,7 +57,7 @@ def _limited(reference: DataReference, split: Split, source: Path | None) -> lis
     if reference.rows is not None and reference.rows < len(rows):
         chosen = np.random.default_rng(13).choice(len(rows), reference.rows, replace=False)
         rows = [rows[i] for i in sorted(chosen)]
-    return rows if reference.repeat == 1 else [replace(row, repeat=reference.repeat) for row in rows]
+    return rows
 
 
 def targets(rows: Sequence[Example], labels: Sequence[str]) -> IntArray:

@@ -151,11 +151,9 @@ def _merge(
     texts = list(dict.fromkeys([*target, *marks]))
     ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
     unknown = [float("nan")] * len(fine)
-    repeats = {example.text: example.repeat for example in train}
     rows = [
         {"input_ids": i, "labels": target.get(t, IGNORED), "fine": marks.get(t, unknown), "length": len(i)}
         for t, i in zip(texts, ids, strict=True)
-        for _ in range(repeats.get(t, 1))
     ]
     return rows, fine
 

@@ -24,6 +24,10 @@ FOLDS = 10
 EXTRA_WEIGHT = 0.3
 """Weight of a sincere row that is not of the validation sets, in the fit of the pool."""
 PENALTY = 1e-3
+IRONY_WEIGHT = 2.0
+"""Weight of a row beside the validation sets in the fit of irony. The validation sets do not say which of their texts
+are ironic, and their annotators labelled what a text seems to say. Of 1, 2 and 3 (cross-validated accuracy there
+0.724, 0.722 and 0.721, the adapter alone 0.719; on ironic rows 0.365, 0.378 and 0.386, alone 0.340) 2 was taken."""
 SMOOTHING = 5.0
 """Rows' worth of the overall shares that each row of the irony matrix starts with."""
 
@@ -151,7 +155,7 @@ def fit_pool(evidence: Evidence) -> Pool:
 
 
 def fit_irony(evidence: Evidence, pool: Pool) -> Irony:
-    """What is meant, counted on the rows known to be sarcastic; how far to trust the detector, on all rows alike."""
+    """What is meant, counted on the rows known to be sarcastic; how far to trust the detector, on all rows."""
     from scipy.optimize import minimize
 
     ironic = evidence.at(evidence.sarcastic)
@@ -161,13 +165,14 @@ def fit_irony(evidence: Evidence, pool: Pool) -> Irony:
     counts = said.T @ np.eye(k)[ironic.truth] + SMOOTHING * shares
     meant = np.round(counts / counts.sum(axis=1, keepdims=True), 5)
     everything = evidence.combine(pool)
+    weights = np.where(evidence.in_field, 1.0, IRONY_WEIGHT)
 
     def irony_of(x: FloatArray) -> Irony:
         return Irony(offset=float(x[0]), slope=float(np.exp(x[1])), meant=tuple(map(tuple, meant.tolist())))
 
     def loss(x: FloatArray) -> float:
         assert evidence.sarcasm is not None
-        return evidence.loss(irony_of(x).apply(everything, evidence.sarcasm), np.ones(len(evidence.truth)))
+        return evidence.loss(irony_of(x).apply(everything, evidence.sarcasm), weights)
 
     # The loss has a flat region where irony plays no part: several starts.
     starts = ([-1.0, 0.0], [-2.0, 1.0], [-3.0, 0.5])

@@ -21,7 +21,6 @@ class DataReference(BaseModel):
     label_column: str = "label"
     rename: dict[str, str] = Field(default_factory=dict, description="Label in the data to label of the task.")
     label: str | None = Field(default=None, description="Every row gets this label, whatever the data says.")
-    repeat: int = Field(default=1, ge=1, description="How often each row is seen in an epoch.")
     rows: int | None = Field(default=None, ge=1, description="Take this many rows, drawn with a fixed seed.")
 
 

@@ -26,13 +26,11 @@ class Example:
 
     Attributes:
         sarcastic: True where the data says so (a field ``sarcastic``).
-        repeat: How often it is seen in an epoch of training.
     """
 
     text: str
     labels: tuple[str, ...]
     sarcastic: bool = False
-    repeat: int = 1
 
     @property
     def label(self) -> str:
