@@ -110,7 +110,9 @@ def _train_adapter(
         max_length=task.lora.max_length,
     )
     with replacing(folder) as fresh:
-        trained.model.save_pretrained(str(fresh), safe_serialization=True)
+        # The name, not the folder that it was found in: that is this machine's.
+        trained.model.peft_config["default"].base_model_name_or_path = task.lora.base
+        trained.model.save_pretrained(str(fresh), safe_serialization=True, save_embedding_layers=False)
         (fresh / "README.md").unlink(missing_ok=True)
         covered = [ADAPTER, "adapter_config.json"]
         write_manifest(fresh, manifest, covered)
