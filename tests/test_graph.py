@@ -218,7 +218,7 @@ class TestContract:
         parameters = inspect.signature(create_classifier).parameters
         assert next(iter(parameters)) == "task"
         assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "task")
-        assert all(p.default is None for p in parameters.values())
+        assert {name: p.default for name, p in parameters.items() if p.default is not None} == {"certainty": 0.95}
 
 
 class TestSources:
