@@ -42,7 +42,8 @@ def pending_rows(state: Any) -> list[int]:
 
 def standing(state: Any, i: int) -> tuple[Row | None, str]:
     """The probabilities that stand for a row after classify and backup, and whose they are."""
-    backup = (state.get("backup") or {})[i] if state.get("backup") else None
+    backups = state.get("backup")
+    backup = backups[i] if backups else None
     if backup is not None and backup["probabilities"] is not None:
         return backup["probabilities"], str(backup["by"])
     primary = state["primary"][i]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,21 +41,16 @@ def read_references(
     Raises:
         UsageError: there are none.
     """
-    rows = [row for reference in references for row in _limited(reference, split, source) if row.label in task.labels]
+    rows = [
+        row
+        for reference in references
+        for row in read_examples(
+            reference.set, split, source, label_column=reference.label_column, rename=dict(reference.rename)
+        )
+        if row.label in task.labels
+    ]
     if references and not rows:
         raise UsageError(f"task {task.name!r} has no {split} rows with one of the labels {list(task.labels)}")
-    return rows
-
-
-def _limited(reference: DataReference, split: Split, source: Path | None) -> list[Example]:
-    rows = read_examples(
-        reference.set, split, source, label_column=reference.label_column, rename=dict(reference.rename)
-    )
-    if reference.label is not None:
-        rows = [replace(row, labels=(reference.label,)) for row in rows]
-    if reference.rows is not None and reference.rows < len(rows):
-        chosen = np.random.default_rng(13).choice(len(rows), reference.rows, replace=False)
-        rows = [rows[i] for i in sorted(chosen)]
     return rows
 
 

@@ -20,8 +20,6 @@ class DataReference(BaseModel):
     set: str = Field(description="Module in training/datasets/, or a folder of the data source.")
     label_column: str = "label"
     rename: dict[str, str] = Field(default_factory=dict, description="Label in the data to label of the task.")
-    label: str | None = Field(default=None, description="Every row gets this label, whatever the data says.")
-    rows: int | None = Field(default=None, ge=1, description="Take this many rows, drawn with a fixed seed.")
 
 
 class Task(BaseModel):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..artifacts import Manifest
+from ..predictors import log_probabilities
 from ..predictors.tfidf import MODEL, load_skops
 from .artifact_writer import replacing, write_json, write_manifest
 from .data import prior_of, targets, texts_of
@@ -34,7 +35,7 @@ def train_tfidf(
         dump(pipeline, fresh / MODEL, compression=8, compresslevel=9)
         raw = np.asarray(load_skops(fresh / MODEL).predict_proba(texts_of(validation)), dtype=np.float64)
         raw = raw[:, [list(pipeline.classes_).index(label) for label in task.labels]]
-        temperature, bias = fit_calibration(np.log(np.clip(raw, 1e-12, None)), truth, with_bias=True)
+        temperature, bias = fit_calibration(log_probabilities(raw), truth, with_bias=True)
         manifest = Manifest(
             kind="tfidf",
             task=task.name,
@@ -45,9 +46,9 @@ def train_tfidf(
             bias=bias,
         )
         write_manifest(fresh, manifest, [MODEL])
-        figures = {"rows": len(train), "validation_uncalibrated": evaluate(raw, truth, task.labels)}
-        write_json(fresh / "metrics.json", figures)
-        log.info("tfidf on validation: %s", figures["validation_uncalibrated"]["macro_f1"])  # type: ignore[index]
+        figures = evaluate(raw, truth, task.labels)
+        write_json(fresh / "metrics.json", {"rows": len(train), "validation_uncalibrated": figures})
+        log.info("tfidf on validation: %s", figures["macro_f1"])
 
 
 def build_pipeline(seed: int) -> Any:
