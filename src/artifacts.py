@@ -49,6 +49,7 @@ class Manifest(BaseModel):
     prior: tuple[float, ...] = Field(description="Share of each label in the calibration data.")
     temperature: float = Field(default=1.0, gt=0, description="Logits are divided by it.")
     bias: tuple[float, ...] = Field(default=(), description="Added to each label's logit after that; empty: nothing.")
+    multi_label: bool = Field(default=False, description="Whether a text can have several labels, or none.")
     sarcasm: bool = Field(default=False, description="Whether sarcasm can change the task's answer.")
     base: BaseReference | None = None
     max_length: int = Field(default=128, description="Tokens the model reads at once, special tokens included.")
@@ -76,8 +77,9 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: float = Field(default=0.5, ge=0, le=1, description="Below it the primary's answer is doubted.")
-    decision_threshold: float | None = Field(
-        default=None, ge=0, le=1, description="Two-label tasks: probability from which the first label is answered."
+    thresholds: tuple[float, ...] | None = Field(
+        default=None,
+        description="One per label, see healdag.predictors.decide; None: the likeliest label, or multi-label 0.5.",
     )
     review_threshold: float = Field(
         default=0.5, ge=0, le=1, description="Below it a person is asked: the label is likelier wrong than right."

@@ -15,7 +15,7 @@ from healdag.training import load_task
 from healdag.training.artifact_writer import replacing, set_current
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example, read_examples
-from healdag.training.metrics import best_f1_threshold, evaluate, expected_calibration_error, fit_calibration
+from healdag.training.metrics import best_f1_thresholds, evaluate, expected_calibration_error, fit_calibration
 from healdag.training.stack import Evidence, cross_validated, fit_policy, fit_pool
 
 MOODS = {"happy": ("this text is happy", "joy joy happy"), "sad": ("this is sad", "sad sad text"), "plain": ("text .",)}
@@ -199,8 +199,8 @@ def test_metrics_agree_with_a_hand_count() -> None:
     figures = evaluate(probabilities, np.array([0, 1, 1]), ["a", "b"])
     assert figures["accuracy"] == pytest.approx(2 / 3, abs=1e-4)
     assert figures["brier"] == pytest.approx((0.02 + 1.28 + 0.18) / 3, abs=1e-4)
-    assert evaluate(probabilities, np.array([0, 1, 1]), ["a", "b"], decision_threshold=0.85)["accuracy"] == 1.0
-    assert 0.31 <= best_f1_threshold(probabilities, np.array([0, 0, 1])) <= 0.8
+    assert evaluate(probabilities, np.array([0, 1, 1]), ["a", "b"], thresholds=(0.85, 0.15))["accuracy"] == 1.0
+    assert 0.31 <= best_f1_thresholds(probabilities, np.array([0, 0, 1])) <= 0.8
 
 
 def test_the_policy_counts_what_a_backup_fixes_and_breaks() -> None:

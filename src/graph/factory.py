@@ -239,7 +239,7 @@ def _engine(
         check=Check(threshold, dag.sarcasm_threshold),
         backup=Backup(models.ladder, threshold),
         review=Review(labels, policy.review_threshold if dag.threshold is None else dag.threshold),
-        finalize=Finalize(labels, models.version, policy.decision_threshold),
+        finalize=Finalize(labels, models.version, policy.thresholds),
     )
     graph = build_graph(nodes, human_review=dag.human_review)
     compiled: CompiledStateGraph[Any, Any, Any, Any] = graph.compile(checkpointer=checkpointer, name="healdag")

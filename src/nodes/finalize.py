@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from ..predictors import decide
 from .records import AnswerDict, Row, standing, top
 
 
@@ -15,12 +18,12 @@ class Finalize:
     Attributes:
         labels: Label of each column.
         model_version: Task and version of the artefact.
-        decision_threshold: Two-label tasks: probability from which the first label is answered; None: the likelier.
+        thresholds: One per label, see :func:`healdag.predictors.decide`; None: the likeliest.
     """
 
     labels: tuple[str, ...]
     model_version: str
-    decision_threshold: float | None = None
+    thresholds: tuple[float, ...] | None = None
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """Results in the form of :class:`healdag.schema.Classification`, as plain dictionaries."""
@@ -85,8 +88,8 @@ class Finalize:
 
     def _name(self, row: Row) -> tuple[str, float]:
         column, confidence = top(row)
-        if self.decision_threshold is not None:
-            column = 0 if row[0] >= self.decision_threshold else 1
+        if self.thresholds is not None:
+            column = int(decide(np.array([row]), self.thresholds)[0])
             confidence = row[column]
         return self.labels[column], confidence
 

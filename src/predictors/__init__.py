@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import cast
 
 from ..errors import ConfigError
-from .base import Answers, FloatArray, Predictor, Row, Spec, ask, calibrate, check_rows, log_probabilities, softmax
+from .base import (
+    Answers,
+    FloatArray,
+    Predictor,
+    Row,
+    Spec,
+    ask,
+    calibrate,
+    check_rows,
+    decide,
+    logits_of,
+    sigmoid,
+    softmax,
+)
 
 __all__ = [
     "Answers",
@@ -23,9 +36,11 @@ __all__ = [
     "ask",
     "calibrate",
     "check_rows",
+    "decide",
     "kinds",
     "load_predictor",
-    "log_probabilities",
+    "logits_of",
+    "sigmoid",
     "softmax",
 ]
 

@@ -108,24 +108,51 @@ def softmax(logits: FloatArray) -> FloatArray:
     return result
 
 
-def calibrate(logits: FloatArray, temperature: float = 1.0, bias: Sequence[float] = ()) -> FloatArray:
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Logistic function, element by element."""
+    result: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500)))
+    return result
+
+
+def calibrate(
+    logits: FloatArray, temperature: float = 1.0, bias: Sequence[float] = (), *, multi_label: bool = False
+) -> FloatArray:
     """Probabilities after temperature scaling with a bias per label: softmax(logits / temperature + bias).
 
     Alexandari et al. 2020, arXiv:1901.06852 (bias-corrected temperature scaling).
 
     Args:
-        logits: Logits or log-probabilities of shape (..., labels).
+        logits: Logits of shape (..., labels); for a single-label task log-probabilities do as well.
         temperature: Above 1 makes answers less sure.
         bias: One number per label; empty for none.
+        multi_label: Each label by itself, with the sigmoid in the softmax's place.
     """
-    scaled = logits / temperature
-    return softmax(scaled + np.asarray(bias) if len(bias) else scaled)
+    scaled = logits / temperature + (np.asarray(bias) if len(bias) else 0.0)
+    return sigmoid(scaled) if multi_label else softmax(scaled)
 
 
-def log_probabilities(probabilities: FloatArray) -> FloatArray:
-    """Logarithm with a floor, so that a probability of 0 stays finite."""
-    logs: FloatArray = np.log(np.clip(probabilities, 1e-12, None))
-    return logs
+def logits_of(probabilities: FloatArray, *, multi_label: bool = False) -> FloatArray:
+    """What :func:`calibrate` takes, from probabilities: logarithms, or per label log-odds; finite at 0 and 1."""
+    floored = np.clip(probabilities, 1e-12, None)
+    logs: FloatArray = np.log(floored)
+    return logs - np.log(np.clip(1.0 - probabilities, 1e-12, None)) if multi_label else logs
+
+
+def decide(
+    probabilities: FloatArray, thresholds: Sequence[float] | None = None, *, multi_label: bool = False
+) -> npt.NDArray[np.int64]:
+    """What is answered: the column per row, shape (n,); multi-label: 1 for each answered label, shape (n, labels).
+
+    Args:
+        probabilities: Array of shape (n, labels).
+        thresholds: One per label. Single-label: the label with the largest probability / threshold is answered, so
+            that of two labels with thresholds (t, 1 - t) the first is answered from probability t on; None answers
+            the likeliest. Multi-label: a label is answered from its threshold on; None takes 0.5.
+    """
+    if multi_label:
+        return np.asarray(probabilities >= (0.5 if thresholds is None else np.asarray(thresholds)), dtype=np.int64)
+    weighted = probabilities if thresholds is None else probabilities / np.asarray(thresholds)
+    return np.asarray(weighted.argmax(axis=1), dtype=np.int64)
 
 
 def _ms(start: float, n: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..emojis import emoji_key, emoji_words, load_data
 from ..text import prepare
-from .base import FloatArray, Predictor, Spec, calibrate, log_probabilities
+from .base import FloatArray, Predictor, Spec, calibrate, logits_of
 
 
 @cache
@@ -41,7 +41,7 @@ class EmojiLexicon:
             distinct = dict.fromkeys(emoji_key(sequence) for sequence in prepare(text).emojis)
             if distinct:
                 result[i] = np.mean([self.distribution(key) for key in distinct], axis=0)
-        return result if self._temperature == 1.0 else calibrate(log_probabilities(result), self._temperature)
+        return result if self._temperature == 1.0 else calibrate(logits_of(result), self._temperature)
 
     def distribution(self, sequence: str) -> FloatArray:
         """One emoji's probability per label, of shape (len(labels),)."""

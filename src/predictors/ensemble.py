@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..artifacts import Manifest, read_json, read_manifest
 from ..errors import ArtifactError
-from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, log_probabilities, softmax
+from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, logits_of, softmax
 
 SETUP = "ensemble.json"
 _FLOOR = 1e-4
@@ -102,7 +102,7 @@ class Ensemble:
             arrays = [np.array([column[i] for i in usable], dtype=np.float64) for column in columns]
             sarcasm = arrays[-1][:, 0] if self._pool.irony is not None else None
             pooled = self._pool.combine(arrays[: len(self._pool.members)], sarcasm)
-            result[usable] = calibrate(log_probabilities(pooled), self._temperature, self._bias)
+            result[usable] = calibrate(logits_of(pooled), self._temperature, self._bias)
         return result
 
 

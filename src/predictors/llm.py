@@ -20,7 +20,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..errors import ConfigError, MissingExtraError, PredictorError
-from .base import FloatArray, Predictor, Row, Spec, calibrate, log_probabilities
+from .base import FloatArray, Predictor, Row, Spec, calibrate, logits_of
 from .transformer import read_options
 
 log = logging.getLogger("healdag")
@@ -91,7 +91,7 @@ class LlmClassifier:
             if isinstance(answer, Exception):
                 log.warning("predictor %r could not answer text %d: %s", self.name, i, _describe(answer))
             else:
-                result[i] = calibrate(log_probabilities(np.array(answer)), self._options.temperature)
+                result[i] = calibrate(logits_of(np.array(answer)), self._options.temperature)
         return result
 
     def _classify(self, text: str, deadline: float) -> Row | Exception:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..artifacts import Manifest, read_manifest
 from ..errors import ArtifactError
-from .base import FloatArray, Predictor, Spec, calibrate, log_probabilities
+from .base import FloatArray, Predictor, Spec, calibrate, logits_of
 
 MODEL = "model.skops"
 
@@ -34,7 +34,7 @@ class TfidfClassifier:
         if not texts:
             return np.zeros((0, len(self.labels)))
         raw = np.asarray(self._pipeline.predict_proba(list(texts)), dtype=np.float64)
-        return calibrate(log_probabilities(raw[:, self._columns]), self._temperature, self._bias)
+        return calibrate(logits_of(raw[:, self._columns]), self._temperature, self._bias)
 
 
 def load(spec: Spec) -> Predictor:

@@ -15,7 +15,7 @@ from ..artifacts import resolve_base, sha256
 from ..config import ModelSettings
 from ..errors import ConfigError
 from ._encoder import Encoder, load_pretrained
-from .base import FloatArray, Predictor, Spec, calibrate, log_probabilities
+from .base import FloatArray, Predictor, Spec, calibrate, logits_of
 
 _LONGEST = 512  # tokens; models that read more are asked in windows all the same, unless max_length says otherwise
 
@@ -84,7 +84,7 @@ class TransformerClassifier:
         total = mass.sum(axis=1, keepdims=True)
         shares = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
         result: FloatArray = np.zeros((len(texts), len(self.labels)))
-        result[:, self._covered] = calibrate(log_probabilities(shares), self._temperature)
+        result[:, self._covered] = calibrate(logits_of(shares), self._temperature)
         result[np.isnan(shares).any(axis=1)] = np.nan
         return result
 

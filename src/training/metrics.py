@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..predictors import FloatArray, calibrate
+from ..predictors import FloatArray, calibrate, decide
 
 IntArray = npt.NDArray[np.int64]
 
 
 def evaluate(
-    probabilities: FloatArray, truth: IntArray, labels: Sequence[str], decision_threshold: float | None = None
+    probabilities: FloatArray, truth: IntArray, labels: Sequence[str], thresholds: Sequence[float] | None = None
 ) -> dict[str, Any]:
     """Accuracy, macro-F1, per-class precision, recall and F1, ECE, Brier score and log loss.
 
     Args:
         probabilities: Array of shape (n, labels), rows summing to 1.
         truth: Column of the right label, shape (n,).
-        decision_threshold: Two labels: probability from which the first is answered; None answers the likelier.
+        thresholds: See :func:`healdag.predictors.decide`.
     """
     from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall_fscore_support
 
-    predicted = decide(probabilities, decision_threshold)
+    predicted = decide(probabilities, thresholds)
     columns = list(range(len(labels)))
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=columns, zero_division=0)
     safe = np.clip(probabilities, 1e-12, 1.0)
@@ -81,17 +81,11 @@ def fit_calibration(logits: FloatArray, truth: IntArray, *, with_bias: bool) -> 
     return round(float(np.exp(best[0])), 5), tuple(round(float(b), 5) for b in best[1:])
 
 
-def decide(probabilities: FloatArray, decision_threshold: float | None) -> IntArray:
-    """Column that is answered, shape (n,): the likeliest, or the first of two from the threshold on."""
-    if decision_threshold is None:
-        return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    return np.where(probabilities[:, 0] >= decision_threshold, 0, 1)
-
-
-def best_f1_threshold(probabilities: FloatArray, truth: IntArray) -> float:
-    """The probability of the first of two labels from which answering it gives the best F1, to two decimals."""
+def best_f1_thresholds(probabilities: FloatArray, truth: IntArray) -> tuple[float, float]:
+    """Thresholds of two labels (see :func:`healdag.predictors.decide`) that give the first its best F1."""
     from sklearn.metrics import f1_score
 
     grid = [round(0.01 * step, 2) for step in range(5, 96)]
     scores = [f1_score(truth == 0, probabilities[:, 0] >= t, zero_division=0) for t in grid]
-    return grid[int(np.argmax(scores))]
+    best = grid[int(np.argmax(scores))]
+    return best, round(1 - best, 2)

@@ -21,12 +21,12 @@ from ..artifacts import (
     sha256,
 )
 from ..errors import UsageError
-from ..predictors import Spec, calibrate, load_predictor, log_probabilities
+from ..predictors import Spec, calibrate, load_predictor, logits_of
 from ..predictors.lora import ADAPTER
 from .artifact_writer import replacing, set_current, write_json, write_manifest
 from .data import HELD_OUT, data_hash, load_split, prior_of, targets, texts_of
 from .datasets import Example, read_examples
-from .metrics import best_f1_threshold, evaluate, fit_calibration
+from .metrics import best_f1_thresholds, evaluate, fit_calibration
 from .model_card import model_card
 from .tasks import Task, load_task
 
@@ -140,18 +140,18 @@ def _calibrate_and_measure(
     validation = load_split(task, "validation", source)
     truth = targets(validation, task.labels)
     raw = predictor.predict_proba(texts_of(validation))
-    logs = log_probabilities(raw)
+    logs = logits_of(raw)
     temperature, bias = fit_calibration(logs, truth, with_bias=True)
     fitted = calibrate(logs, temperature, bias)
-    policy = Policy(decision_threshold=best_f1_threshold(fitted, truth) if task.decision == "f1" else None)
+    policy = Policy(thresholds=best_f1_thresholds(fitted, truth) if task.decision == "f1" else None)
     figures: dict[str, Any] = {
         "validation_uncalibrated": evaluate(raw, truth, task.labels),
-        "validation": evaluate(fitted, truth, task.labels, policy.decision_threshold),
+        "validation": evaluate(fitted, truth, task.labels, policy.thresholds),
     }
     test = load_split(task, "test", source)
     if test:
-        values = calibrate(log_probabilities(predictor.predict_proba(texts_of(test))), temperature, bias)
-        figures["test"] = evaluate(values, targets(test, task.labels), task.labels, policy.decision_threshold)
+        values = calibrate(logits_of(predictor.predict_proba(texts_of(test))), temperature, bias)
+        figures["test"] = evaluate(values, targets(test, task.labels), task.labels, policy.thresholds)
         log.info("test: %s", {key: figures["test"][key] for key in ("accuracy", "macro_f1", "ece")})
     return manifest.model_copy(update={"temperature": temperature, "bias": bias}), figures, policy
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..artifacts import POLICY, BackupPolicy, Manifest, Policy, Rule, read_manifest, read_policy
-from ..predictors import FloatArray, Spec, calibrate, load_predictor, log_probabilities
+from ..predictors import FloatArray, Spec, calibrate, decide, load_predictor, logits_of
 from ..predictors.ensemble import SETUP, Irony, Pool
 from .artifact_writer import replacing, write_json, write_manifest
 from .data import load_split, prior_of, read_references, targets, texts_of
-from .metrics import IntArray, best_f1_threshold, decide, evaluate, fit_calibration
+from .metrics import IntArray, best_f1_thresholds, evaluate, fit_calibration
 from .tasks import Task
 
 BACKUPS = ("second", "tfidf")
@@ -53,7 +53,7 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
     members = member_probabilities(folder, task, texts_of(rows), backups)
     sarcasm = sarcasm_probabilities(detector, texts_of(rows)) if detector is not None else None
     evidence = Evidence(members, sarcasm, truth, in_field, np.array([row.sarcastic for row in rows]))
-    crossed = log_probabilities(cross_validated(evidence, task.training.seed))
+    crossed = logits_of(cross_validated(evidence, task.training.seed))
     temperature, bias = fit_calibration(crossed[in_field], truth[in_field], with_bias=True)
     pooled = calibrate(crossed, temperature, bias)
     manifest = Manifest(
@@ -204,7 +204,7 @@ def fit_policy(policy: Policy, answers: dict[str, FloatArray], truth: IntArray, 
         truth: Column of the right label, shape (n,).
         decision: 'argmax' or 'f1'.
     """
-    cut = best_f1_threshold(answers["ensemble"], truth) if decision == "f1" else None
+    cut = best_f1_thresholds(answers["ensemble"], truth) if decision == "f1" else None
     said = {name: decide(values, cut) for name, values in answers.items()}
     right = {name: answer == truth for name, answer in said.items()}
     confidence = answers["model"].max(axis=1)
@@ -223,7 +223,7 @@ def fit_policy(policy: Policy, answers: dict[str, FloatArray], truth: IntArray, 
     if backups["ensemble"].rule == "always":
         # The ensemble has the last word and includes the others' evidence; alone they are asked for it only.
         backups = {n: b if n == "ensemble" else b.model_copy(update={"rule": "never"}) for n, b in backups.items()}
-    return policy.model_copy(update={"threshold": threshold, "decision_threshold": cut, "backups": backups})
+    return policy.model_copy(update={"threshold": threshold, "thresholds": cut, "backups": backups})
 
 
 def _score(said: IntArray, truth: IntArray, decision: str) -> float:

@@ -17,9 +17,18 @@ class DataReference(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    set: str = Field(description="Module in training/datasets/, or a folder of the data source.")
+    set: str = Field(
+        description="Module in training/datasets/, a folder of the data source, or the path of a file or folder."
+    )
+    text_column: str = "text"
     label_column: str = "label"
+    separator: str | None = Field(default=None, description="Between labels, where one field holds several.")
     rename: dict[str, str] = Field(default_factory=dict, description="Label in the data to label of the task.")
+    hub: str | None = Field(
+        default=None,
+        description="Data set on the Hugging Face Hub, 'name' or 'name:configuration', when no source is given.",
+    )
+    licence: str | None = Field(default=None, description="Licence of the set, for the data card.")
 
 
 class Task(BaseModel):
@@ -30,6 +39,7 @@ class Task(BaseModel):
     name: str
     description: str
     labels: tuple[str, ...] = Field(min_length=2)
+    multi_label: bool = Field(default=False, description="Whether a text can have several labels, or none.")
     licence: str = Field(description="Licences of the training data, for the model card.")
     sarcasm: bool = Field(default=False, description="Whether sarcasm can change the answer.")
     train: tuple[DataReference, ...] = Field(min_length=1)

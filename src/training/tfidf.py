@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..artifacts import Manifest
-from ..predictors import log_probabilities
+from ..predictors import logits_of
 from ..predictors.tfidf import MODEL, load_skops
 from .artifact_writer import replacing, write_json, write_manifest
 from .data import prior_of, targets, texts_of
@@ -35,7 +35,7 @@ def train_tfidf(
         dump(pipeline, fresh / MODEL, compression=8, compresslevel=9)
         raw = np.asarray(load_skops(fresh / MODEL).predict_proba(texts_of(validation)), dtype=np.float64)
         raw = raw[:, [list(pipeline.classes_).index(label) for label in task.labels]]
-        temperature, bias = fit_calibration(log_probabilities(raw), truth, with_bias=True)
+        temperature, bias = fit_calibration(logits_of(raw), truth, with_bias=True)
         manifest = Manifest(
             kind="tfidf",
             task=task.name,
