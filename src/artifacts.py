@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -56,6 +56,23 @@ class Manifest(BaseModel):
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 per file of the folder.")
 
 
+class SummarizerManifest(BaseModel):
+    """What the ``manifest.json`` of a summarizer holds: it writes text, so it has no labels and no calibration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["summarizer"] = "summarizer"
+    task: str
+    version: str
+    base: BaseReference
+    prefix: str = Field(default="", description="Put before every text, as in training (T5: 'summarize: ').")
+    max_source_length: int = Field(description="Tokens of a text read at once, prefix and special tokens included.")
+    max_target_length: int = Field(description="Most tokens of a summary.")
+    beams: int = Field(default=1, ge=1, description="Beams of the search; 1 is greedy.")
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 per file of the folder.")
+
+
+_Form = TypeVar("_Form", Manifest, SummarizerManifest)
 Rule = Literal["always", "surer", "never"]
 """When a backup's answer replaces the one that stands: see :class:`healdag.nodes.Rung`."""
 
@@ -80,6 +97,11 @@ class Policy(BaseModel):
     thresholds: tuple[float, ...] | None = Field(
         default=None,
         description="One per label, see healdag.predictors.decide; None: the likeliest label, or multi-label 0.5.",
+    )
+    set_calibration: tuple[float, float] | None = Field(
+        default=None,
+        description="Multi-label: slope and offset that turn the labels' product into the probability that the whole "
+        "list is right, see healdag.predictors.list_confidence; None: the product.",
     )
     review_threshold: float = Field(
         default=0.5, ge=0, le=1, description="Below it a person is asked: the label is likelier wrong than right."
@@ -157,11 +179,20 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ArtifactError: no manifest, a manifest that is not valid, or a file that is missing or differs.
     """
+    return _read_verified(folder, Manifest)
+
+
+def read_summarizer_manifest(folder: Path) -> SummarizerManifest:
+    """Like :func:`read_manifest`, for the folder of a summarizer."""
+    return _read_verified(folder, SummarizerManifest)
+
+
+def _read_verified(folder: Path, form: type[_Form]) -> _Form:
     path = folder / MANIFEST
     if not path.is_file():
         raise ArtifactError(f"no {MANIFEST} in {str(folder)!r}; an artefact folder has one")
     try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        manifest = form.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{str(path)!r} is not a valid manifest: {error}") from None
     for name, expected in manifest.files.items():

@@ -31,6 +31,12 @@ class ModelSettings(_Section):
 
     task: str = Field(default="emotion", description="Task name: a folder under models/, or a path to an artefact.")
     version: str | None = Field(default=None, description="Version of the artefact; None means the current one.")
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="Answer with these labels of the task only, two at least; None means all."
+    )
+    label_prior: dict[str, float] | None = Field(
+        default=None, description="Share of each label expected in your texts; None means as in the calibration data."
+    )
     base_path: Path | None = Field(default=None, description="Local folder of the pretrained base; None: searched for.")
     device: str = Field(default="auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.")
     engine: Literal["auto", "torch"] = Field(default="auto", description="What runs the network.")
@@ -53,15 +59,30 @@ class LoraSettings(_Section):
 
 
 class TrainingSettings(_Section):
-    """How an adapter is trained."""
+    """How a model is trained."""
 
-    epochs: float = Field(default=3.0, gt=0, description="Passes over the training data.")
-    batch_size: int = Field(default=32, ge=1, description="Rows per step.")
-    learning_rate: float = Field(
-        default=7e-4, gt=0, description="Peak learning rate, after warm-up, before linear decay."
+    method: Literal["lora", "full", "tfidf", "tfidf_lr", "tfidf_svm"] = Field(
+        default="lora",
+        description="'lora': an adapter and a head; 'full': every weight of the base; 'tfidf': hashed words and "
+        "characters with logistic regression; 'tfidf_lr', 'tfidf_svm': 10,000 word 1-3-grams with logistic "
+        "regression or a linear SVM.",
     )
-    warmup_steps: int = Field(default=200, ge=0, description="Steps of linear warm-up.")
+    epochs: float = Field(default=3.0, gt=0, description="Passes over the training data.")
+    batch_size: int = Field(default=32, ge=1, description="Rows in one forward pass.")
+    gradient_accumulation: int = Field(default=1, ge=1, description="Forward passes per optimiser step.")
+    learning_rate: float = Field(default=7e-4, gt=0, description="Peak learning rate, after warm-up.")
+    schedule: Literal["linear", "cosine", "cosine_with_restarts", "constant"] = Field(
+        default="linear", description="How the learning rate goes on after warm-up."
+    )
+    restarts: int = Field(default=2, ge=1, description="Cycles of the schedule 'cosine_with_restarts'.")
+    warmup_steps: float = Field(
+        default=0.06, ge=0, description="Linear warm-up: below 1 a share of all steps, from 1 on a number of steps."
+    )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW weight decay.")
+    loss: Literal["cross_entropy", "focal"] = Field(
+        default="cross_entropy", description="'focal' gives rows that are right already less weight."
+    )
+    focal_gamma: float = Field(default=2.0, ge=0, description="Exponent of the focal loss; 0 is cross entropy.")
     class_weight_power: float = Field(
         default=0.5, ge=0, le=1, description="Loss weight of a class: (1 / its share) to this power; 0 turns it off."
     )
@@ -72,7 +93,19 @@ class TrainingSettings(_Section):
     average_decay: float = Field(
         default=0.995, ge=0, lt=1, description="Decay of the running average of weights that is kept; 0: last weights."
     )
-    bf16: bool = Field(default=False, description="bfloat16 autocast; worth it where the processor has it.")
+    evaluations: int = Field(default=1, ge=1, description="Evaluations on the validation split per epoch.")
+    patience: int = Field(
+        default=0, ge=0, description="Stop after so many evaluations without a better macro-F1; 0 never stops early."
+    )
+    checkpoints: int = Field(default=4, ge=1, description="Checkpoints per epoch, to go on from after a stop.")
+    save_total_limit: int = Field(default=2, ge=1, description="Checkpoints that are kept.")
+    long_texts: Literal["truncate", "windows"] = Field(
+        default="truncate",
+        description="Texts beyond lora.max_length: cut, or trained on as overlapping windows, as they are served.",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="Number format of the forward pass; 'auto' takes what is faster on this machine."
+    )
     seed: int = Field(default=13, description="Seed of everything random.")
 
 
@@ -97,6 +130,9 @@ class DagSettings(_Section):
         default=60.0, gt=0, description="Seconds that a backup of your own may take for a batch; then it is skipped."
     )
     human_review: bool = Field(default=False, description="Whether still doubtful answers wait for a person.")
+    condenser: Path | None = Field(
+        default=None, description="Folder of a summarizer that shortens texts beyond the model's window; None: none."
+    )
     max_chars: int = Field(default=100_000, ge=1, description="Longest text that is read, in characters.")
 
 
@@ -186,10 +222,11 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
 
 def _anchor_paths(content: dict[str, Any], folder: Path) -> None:
     """Relative paths in a file are relative to it; names, of tasks and of bases on the Hub, stay names."""
-    for section, key in (("model", "base_path"), ("model", "task"), ("dataset", "source"), ("lora", "base")):
+    places = (("model", "base_path"), ("model", "task"), ("dataset", "source"), ("lora", "base"), ("dag", "condenser"))
+    for section, key in places:
         values = content.get(section)
         value = values.get(key) if isinstance(values, dict) else None
-        if isinstance(value, str) and (key in {"base_path", "source"} or value.startswith((".", "~"))):
+        if isinstance(value, str) and (key in {"base_path", "source", "condenser"} or value.startswith((".", "~"))):
             content[section][key] = str(folder / Path(value).expanduser())
 
 

@@ -16,9 +16,16 @@ class Attempt(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    by: str = Field(description="Who answered: 'model', 'emoji', 'memory', 'human', or the name of a backup.")
-    label: str | None = Field(description="The label it would give; None when it failed.")
-    confidence: float | None = Field(description="Calibrated probability of that label, 0 to 1; None when it failed.")
+    by: str = Field(
+        description="Who answered: 'model', 'emoji', 'memory', 'human', or the name of a backup; 'condenser' where the "
+        "text was to be shortened for the model: it gives no label, and without an error the model read its summary."
+    )
+    label: str | list[str] | None = Field(
+        description="The label it would give, in a multi-label task the list of labels; None when it failed."
+    )
+    confidence: float | None = Field(
+        description="Calibrated probability, 0 to 1, that the label, or the whole list, is right; None when it failed."
+    )
     ms: float = Field(description="Milliseconds spent on this text (a batch's time divided by its size).")
     accepted: bool = Field(default=False, description="True where this answer is the one that was returned.")
     error: str | None = Field(default=None, description="Why it could not answer, or None.")
@@ -30,12 +37,18 @@ class Classification(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     text: str = Field(description="The text as it was given.")
-    final_label: str | None = Field(description="The label; None when source is 'pending' or 'abstain'.")
+    final_label: str | list[str] | None = Field(
+        description="The label; in a multi-label task the list of labels, in the task's order, [] where none applies. "
+        "None when source is 'pending' or 'abstain'."
+    )
     confidence: float | None = Field(
-        description="Calibrated probability, 0 to 1, that final_label is right; None without a label."
+        description="Calibrated probability, 0 to 1, that final_label is right, of a list that all of it is and "
+        "nothing is missing; None without an answer."
     )
     source: Source = Field(description="Who gave final_label.")
-    probabilities: dict[str, float] = Field(description="Calibrated probability per label; they sum to 1.")
+    probabilities: dict[str, float] = Field(
+        description="Calibrated probability per label; they sum to 1, unless the task is multi-label."
+    )
     reasons: tuple[Reason, ...] = Field(default=(), description="Why the primary's answer was doubted.")
     sarcasm: float | None = Field(
         default=None, description="Probability, 0 to 1, that the text is sarcastic; None where it was not looked for."

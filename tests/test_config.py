@@ -19,6 +19,8 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "model": {
         "task": "sarcasm",
         "version": "2.0.0",
+        "labels": ("sarcastic", "not_sarcastic"),
+        "label_prior": {"sarcastic": 0.1, "not_sarcastic": 0.9},
         "base_path": "/bases/minilm",
         "device": "cpu",
         "engine": "torch",
@@ -55,6 +57,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "backups": ("tfidf", {"kind": "llm", "model": "openai:gpt"}),
         "backup_timeout": 1.5,
         "human_review": True,
+        "condenser": "/models/short",
         "max_chars": 500,
     },
     "logging": {"level": "DEBUG"},

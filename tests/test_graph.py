@@ -984,12 +984,12 @@ def test_stream_shows_each_node_once_with_what_it_wrote() -> None:
 
 
 def test_a_decision_threshold_answers_the_first_label_from_it_on() -> None:
-    from healdag.nodes import Finalize
+    from healdag.nodes import Decider, Finalize
 
-    finalize = Finalize(("sarcastic", "not_sarcastic"), "sarcasm/1", thresholds=(0.3, 0.7))
+    finalize = Finalize(Decider(("sarcastic", "not_sarcastic"), thresholds=(0.3, 0.7)), "sarcasm/1")
     # The confidence stays the label's own probability, also where that is below one half.
-    assert finalize._name([0.4, 0.6]) == ("sarcastic", 0.4)
-    assert finalize._name([0.2, 0.8]) == ("not_sarcastic", 0.8)
+    assert finalize.decider.name([0.4, 0.6]) == ("sarcastic", 0.4)
+    assert finalize.decider.name([0.2, 0.8]) == ("not_sarcastic", 0.8)
 
 
 def test_a_backup_need_not_be_surer_than_a_joy_that_is_probably_ironic() -> None:

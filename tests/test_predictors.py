@@ -66,6 +66,10 @@ CASES: dict[str, Callable[[pytest.FixtureRequest], Case]] = {
     "fake": lambda request: (Spec(LABELS, options={"answers": {"c": {"joy": 0.8}}}), ["a b", "c"]),
     "llm": lambda request: (Spec(LABELS, options={"model": FakeListChatModel(responses=[GOOD])}), ["a b", "c"]),
     "lora": lambda request: (shipped(find_artifact("emotion")), ["a b", "c"]),
+    "restricted": lambda request: (
+        Spec(("neutral", "joy"), members={"model": FakePredictor(LABELS, answers={"c": {"joy": 0.8}})}),
+        ["a b", "c"],
+    ),
     "tfidf": lambda request: (shipped(find_artifact("emotion") / "backups" / "tfidf"), ["a b", "c"]),
     "transformer": pretrained_case("tiny_classifier"),
     "zero_shot": pretrained_case("tiny_nli"),

@@ -13,11 +13,17 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import HealdagError, UsageError
+from .augment import augment
 from .chat import chat
 from .classify import classify
+from .compare import compare
+from .ensemble import ensemble
+from .evaluate import evaluate
 from .models import models
+from .prepare import prepare
+from .summarize import train_summarizer
 from .terminal import report, silence_stdout
-from .train import train
+from .train import demo_train, train
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPT, EXIT_PIPE = 1, 2, 130, 141
 EXIT_CODES = (
@@ -107,7 +113,14 @@ def _root(
 
 app.command(epilog=EXIT_CODES)(classify)
 app.command()(chat)
-app.command()(models)
+app.add_typer(models)
+app.command(epilog=EXIT_CODES)(prepare)
+app.command(epilog=EXIT_CODES)(augment)
 app.command(epilog=EXIT_CODES)(train)
+app.command("demo-train")(demo_train)
+app.command(epilog=EXIT_CODES)(evaluate)
+app.command(epilog=EXIT_CODES)(compare)
+app.command(epilog=EXIT_CODES)(ensemble)
+app.command("train-summarizer", epilog=EXIT_CODES)(train_summarizer)
 
 __all__ = ["app"]

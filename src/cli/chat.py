@@ -18,6 +18,7 @@ from ..errors import HealdagError
 from .options import (
     ConfigOption,
     DeviceOption,
+    LabelsOption,
     NoBackupOption,
     TaskOption,
     ThresholdOption,
@@ -26,10 +27,11 @@ from .options import (
 )
 from .terminal import console as open_console
 from .terminal import plain, report
+from .writers import show_label
 
 if TYPE_CHECKING:
     from ..graph import Classifier
-    from ..schema import Classification
+    from ..schema import Attempt, Classification
 
 HELP = """Type a text to classify it. Commands, also with / or : in front:
   stats  labels, sources and mean confidence so far
@@ -49,7 +51,8 @@ class Stats:
 
     def add(self, result: Classification) -> None:
         """Counts an answer."""
-        self.labels[result.final_label or "-"] += 1
+        said = result.final_label
+        self.labels.update(said if isinstance(said, list) and said else [show_label(said)])
         self.sources[result.source] += 1
         if result.confidence is not None:
             self.confidences.append(result.confidence)
@@ -77,10 +80,11 @@ def chat(
     no_backup: NoBackupOption = False,
     config: ConfigOption = None,
     device: DeviceOption = None,
+    labels: LabelsOption = None,
 ) -> None:
     """Classify texts as you type them, and see the way each takes through the graph."""
     console = open_console()
-    classifier = open_classifier(task, model_version, threshold, no_backup, config, device)
+    classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels)
     console.print(plain(f"{classifier.model_version}: {', '.join(classifier.labels)}"))
     console.print("Type a text, or help, stats, quit.")
     stats = Stats()
@@ -137,7 +141,8 @@ def run_once(classifier: Classifier, text: str) -> tuple[Classification, list[st
 def show(console: Console, result: Classification, way: list[str]) -> None:
     """Prints one answer: label, bars, reasons, who was asked, and the way."""
     sure = "" if result.confidence is None else f"  {result.confidence:.3f}"
-    console.print(plain(f"{result.final_label or 'no answer'}{sure}  ({result.source})", "bold"))
+    answer = "no answer" if result.final_label is None else show_label(result.final_label)
+    console.print(plain(f"{answer}{sure}  ({result.source})", "bold"))
     bars = Table.grid(padding=(0, 2, 0, 0))
     for label, p in sorted(result.probabilities.items(), key=lambda item: -item[1]):
         bars.add_row(plain(label), ProgressBar(total=1.0, completed=p, width=BAR_WIDTH), f"{p:.3f}")
@@ -145,12 +150,19 @@ def show(console: Console, result: Classification, way: list[str]) -> None:
     lines = {
         "reasons": ", ".join(result.reasons),
         "sarcasm": "" if result.sarcasm is None else f"{result.sarcasm:.3f}",
-        "asked": ", ".join(
-            f"{a.by} failed: {a.error}" if a.label is None else f"{a.by} said {a.label} {a.confidence:.3f}"
-            for a in result.attempts
-        ),
+        "asked": ", ".join(_said(a) for a in result.attempts),
         "way": " -> ".join(way),
     }
     for name, value in lines.items():
         if value:
             console.print(Padding(plain(f"{name}: {value}"), (0, 2)))
+
+
+def _said(attempt: Attempt) -> str:
+    if attempt.error is not None:
+        return f"{attempt.by} failed: {attempt.error}"
+    return (
+        f"{attempt.by} shortened the text"
+        if attempt.label is None
+        else f"{attempt.by} said {show_label(attempt.label)} {attempt.confidence:.3f}"
+    )

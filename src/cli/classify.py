@@ -17,6 +17,7 @@ from ..errors import InputError, UsageError
 from .options import (
     ConfigOption,
     DeviceOption,
+    LabelsOption,
     NoBackupOption,
     TaskOption,
     ThresholdOption,
@@ -83,6 +84,7 @@ def classify(
     no_backup: NoBackupOption = False,
     config: ConfigOption = None,
     device: DeviceOption = None,
+    labels: LabelsOption = None,
 ) -> None:
     """Classify texts: final_label, confidence, source, and the reasons for a doubt.
 
@@ -99,7 +101,7 @@ def classify(
         if file is not None and picked is Format.CSV and file.lower().endswith(tuple(JSON_LINES)):
             columns = json_columns(file)
         stream = stack.enter_context(open_output(output, picked))
-        classifier = open_classifier(task, model_version, threshold, no_backup, config, device)
+        classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels)
         writer = make_writer(picked, stream, columns=columns, labels=classifier.labels, output=output)
         quiet = file is None or (output in {None, STDOUT} and sys.stdout.isatty())
         tally = _run(classifier, source, writer, stack.enter_context(_progress(source, quiet=quiet)))

@@ -1,8 +1,9 @@
-"""``healdag models``: what there is to classify with."""
+"""``healdag models``: what there is to classify with; ``healdag models prune`` makes room."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,13 +37,20 @@ class ModelEntry:
     error: str | None = None
 
 
-def models(
+models = typer.Typer(name="models", invoke_without_command=True, rich_markup_mode=None)
+
+
+@models.callback()
+def list_models(
+    ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for programs.")] = False,
 ) -> None:
     """List the models found: in HEALDAG_MODELS, then the shipped ones.
 
     A damaged model is listed with its error, and the exit code is 1.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from ..artifacts import available_tasks
 
     entries = [read_entry(task, folder) for task, folder in available_tasks().items()]
@@ -57,6 +65,54 @@ def models(
         report(f"{entry.task} {entry.version}: {entry.error}")
     if broken:
         raise typer.Exit(1)
+
+
+@models.command()
+def prune(
+    folder: Annotated[
+        Path | None,
+        typer.Option("--models", metavar="DIR", help="Folder of models. Default: where 'healdag train' writes."),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", min=1, help="Versions of each task to keep, the newest and the current one among them."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete checkpoints of interrupted trainings and half-written folders; with --keep old versions too.
+
+    An interrupted training cannot be resumed afterwards.
+    """
+    from .train import default_models
+
+    root = folder if folder is not None else default_models()
+    doomed = leftovers(root) + (old_versions(root, keep) if keep is not None else [])
+    for path in doomed:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        console().print(
+            plain(f"{'would delete' if dry_run else 'deleted'} {path} ({size / 1e6:.1f} MB)"), soft_wrap=True
+        )
+        if not dry_run:
+            shutil.rmtree(path)
+    if not doomed:
+        report(f"nothing to delete in {str(root)!r}", prefix="")
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Folders that trainings below ``root`` left: their names begin with a dot, as no version's does."""
+    return sorted(path for path in (*root.glob("*/.*"), *root.glob("*/*/backups/.*")) if path.is_dir())
+
+
+def old_versions(root: Path, keep: int) -> list[Path]:
+    """Folders of all but the newest ``keep`` versions of each task; the current one is never among them."""
+    from ..training.versions import current_version, versions
+
+    doomed = []
+    for task in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []:
+        current = current_version(task)
+        others = [version for version in versions(task) if version != current]
+        doomed += [task / version for version in others[: max(0, len(others) + (current is not None) - keep)]]
+    return doomed
 
 
 def read_entry(task: str, folder: Path) -> ModelEntry:

@@ -21,6 +21,10 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold", min=0, max=1, help="Confidence below which an answer is doubted; fitted by default."),
 ]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option("--labels", help="Answer with these labels of the task only, for example joy,anger.", metavar="A,B"),
+]
 NoBackupOption = Annotated[bool, typer.Option("--no-backup", help="Leave doubtful answers as they are.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A config.yaml; options win over it.")]
 DeviceOption = Annotated[
@@ -35,6 +39,7 @@ def open_classifier(
     no_backup: bool,
     config: Path | None,
     device: str | None,
+    labels: str | None = None,
 ) -> Classifier:
     """The classifier that the options describe; nobody is there to review, so nothing waits for a person."""
     from ..graph import create_classifier
@@ -46,5 +51,6 @@ def open_classifier(
         threshold=threshold,
         enable_backup=False if no_backup else None,
         device=device,
+        labels=None if labels is None else [label.strip() for label in labels.split(",") if label.strip()],
         human_review=False,
     )

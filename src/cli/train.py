@@ -1,86 +1,296 @@
-"""``healdag train``: from a task file and labelled texts to a model that ``create_classifier`` serves."""
+"""``healdag train``: from labelled texts to a model that is served; ``healdag demo-train`` tries the pipeline."""
 
 from __future__ import annotations
 
+import csv
+import errno
 import importlib.util
 import logging
-import re
 import shlex
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.table import Table
 
-from ..config import load_settings
-from ..errors import MissingExtraError, UsageError
+from ..config import Settings, load_settings
+from ..errors import HealdagError, MissingExtraError, UsageError
 from .models import test_figures
 from .options import ConfigOption
 from .terminal import console, plain
 
 if TYPE_CHECKING:
+    from ..training import Task
+    from ..training.finetune import Plan
     from ..training.pipeline import Step
 
-STEPS = ("adapter", "second", "tfidf", "ensemble")
-FIRST_VERSION = "1.0.0"
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+STEPS = ("model", "second", "tfidf", "ensemble")
+METHODS = ("lora", "full", "tfidf", "tfidf_lr", "tfidf_svm")
+SourceOption = Annotated[
+    Path | None,
+    typer.Option("--source", metavar="DIR", help="Folder with the data sets. Default: dataset.source of --config."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE", help="Your own data: CSV, TSV, JSON lines, Parquet or a datasets folder."),
+]
+TextColumnOption = Annotated[str | None, typer.Option("--text-column", help="Column of --data with the text.")]
+LabelColumnOption = Annotated[str | None, typer.Option("--label-column", help="Column of --data with the label.")]
+SeparatorOption = Annotated[
+    str | None, typer.Option("--separator", help="Between labels, where one field of --data holds several.")
+]
+ModelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        metavar="DIR",
+        help="Folder of models to write into. Default: HEALDAG_MODELS, the checkout's models/, or ./models.",
+    ),
+]
 
 
 def train(
     ctx: typer.Context,
-    task: Annotated[str, typer.Argument(help="Task name, or the path of a task's TOML file.")],
-    source: Annotated[
-        Path | None,
-        typer.Option("--source", metavar="DIR", help="Folder with the data sets. Default: dataset.source of --config."),
+    task: Annotated[
+        str | None,
+        typer.Argument(help="Task name, or the path of a task's TOML file; with --data the name of your task."),
     ] = None,
-    models: Annotated[
-        Path | None,
-        typer.Option(
-            "--models",
-            metavar="DIR",
-            help="Folder of models to write into. Default: HEALDAG_MODELS, the checkout's models/, or ./models.",
-        ),
-    ] = None,
+    data: DataOption = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    separator: SeparatorOption = None,
+    source: SourceOption = None,
+    models: ModelsOption = None,
     version: Annotated[
         str | None,
         typer.Option(
             "--version",
             metavar="X.Y.Z",
-            help="Version of the model. Default: one minor version on; the current one where no adapter is trained.",
+            help="Version of the model. Default: X + 1 for other labels or another base, Y + 1 for a new training, "
+            "Z + 1 where no model is trained.",
         ),
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="fast, balanced, quality or fullscale. Default: the task's values.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help=f"What to train, of: {', '.join(METHODS)}. Default: the task's, lora."),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="Passes over the training data.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Rows in one forward pass.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     steps: Annotated[
-        str, typer.Option("--steps", metavar="A,B", help="What to train, of: adapter, second, tfidf, ensemble.")
+        str, typer.Option("--steps", metavar="A,B", help="What to make, of: model, second, tfidf, ensemble.")
     ] = ",".join(STEPS),
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--restart",
+            help="Go on from the last checkpoint of an interrupted run, or start over. Default: go on where there is "
+            "one with the same rows and settings.",
+        ),
+    ] = None,
+    test_run: Annotated[
+        bool, typer.Option("--test-run", help="Try everything on a few hundred rows; nothing is kept.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Train a model; it becomes the task's current version.
 
+    Of your own data: healdag train --data my.csv --text-column body --label-column tag.
     Needs the extra 'train': pip install 'healdag[train]'.
     """
     asked = _steps(steps)
-    settings = load_settings(config)
-    source = source or settings.dataset.source
-    if source is None:
-        raise UsageError("no data: give --source DIR, the folder with the data sets, or dataset.source in --config")
-    if not source.is_dir():
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "method": method}
+    settings = load_settings(config, training=given)
+    need_training_extra()
+    picked = open_task(task, data, text_column, label_column, separator)
+    source = checked_source(source or settings.dataset.source)
+    picked = _with_settings(picked, profile, settings)
+    command = shlex.join(ctx.obj)
+    with training_messages():
+        if test_run:
+            _test_run(picked, source, asked, command)
+            return
+        into = models if models is not None else default_models()
+        number = _version(version, into / picked.name, picked, trained="model" in asked)
+        folder = _run(picked, source, into, number, asked, command, resume=resume)
+    _say_result(folder)
+
+
+def demo_train(
+    ctx: typer.Context,
+    models: ModelsOption = None,
+) -> None:
+    """Train on 100 synthetic reviews and classify two more: a check of the whole pipeline, in under a minute.
+
+    Without --models nothing is kept.
+    """
+    need_training_extra()
+    from ..training import apply_settings, task_from_file
+    from ..training.samples import synthetic_reviews
+
+    with tempfile.TemporaryDirectory(prefix="healdag-") as place, training_messages():
+        path = Path(place) / "reviews.csv"
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, ["review", "sentiment"])
+            writer.writeheader()
+            writer.writerows(synthetic_reviews())
+        task = task_from_file(path, text_column="review", label_column="sentiment", name="demo")
+        training = {"epochs": 6.0, "batch_size": 16, "learning_rate": 2e-3, "average_decay": 0.0}
+        task = apply_settings(task, load_settings(training=training))
+        into = models if models is not None else Path(place) / "models"
+        number = _version(None, into / task.name, task, trained=True)
+        folder = _run(task, None, into, number, ("model", "tfidf", "ensemble"), shlex.join(ctx.obj))
+        _say_result(folder)
+        _show_answers(folder, ("This umbrella was a delight.", "My new umbrella broke on day one."))
+
+
+def need_training_extra() -> None:
+    """Raises MissingExtraError where a package that every training needs is not installed."""
+    for package in ("accelerate", "datasets", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "train")
+
+
+def open_task(
+    task: str | None, data: Path | None, text_column: str | None, label_column: str | None, separator: str | None
+) -> Task:
+    """The task by its name or file, or made from a user's data.
+
+    Raises:
+        UsageError: neither is given, or columns without data.
+    """
+    from ..training import load_task, task_from_file
+
+    if data is not None:
+        return task_from_file(data, text_column=text_column, label_column=label_column, separator=separator, name=task)
+    if task is None:
+        raise UsageError("name a task, or give your own data: --data FILE --text-column NAME --label-column NAME")
+    if text_column or label_column or separator:
+        raise UsageError("--text-column, --label-column and --separator describe your own data: give --data FILE too")
+    return load_task(task)
+
+
+def checked_source(source: Path | None) -> Path | None:
+    """The folder with the data sets, or None: then the Hub is asked.
+
+    Raises:
+        UsageError: it is no folder.
+    """
+    if source is not None and not source.is_dir():
         raise UsageError(f"no folder {str(source)!r} for --source; give the folder with the data sets")
-    if importlib.util.find_spec("accelerate") is None:
-        raise MissingExtraError("accelerate", "train")
-    from ..training import apply_settings, load_task
+    return source
+
+
+def _with_settings(task: Task, profile: str | None, settings: Settings) -> Task:
+    """The profile over the task's values, and over both what the user set."""
+    from ..training import apply_settings
+    from ..training.profiles import apply_profile
+
+    return apply_settings(apply_profile(task, profile) if profile is not None else task, settings)
+
+
+def _run(
+    task: Task,
+    source: Path | None,
+    models: Path,
+    version: str,
+    steps: tuple[Step, ...],
+    command: str,
+    *,
+    resume: bool | None = None,
+) -> Path:
     from ..training import train as run
 
-    loaded = apply_settings(load_task(task), settings)
-    into = models if models is not None else default_models()
-    picked = _version(version, into / loaded.name, fresh="adapter" in asked)
-    with _log_on_stderr():
-        folder = run(loaded, source=source, models=into, version=picked, steps=asked, command=shlex.join(ctx.obj))
+    def announce(plan: Plan) -> None:
+        console().print(_plan_table(task, plan))
+
+    try:
+        return run(
+            task,
+            source=source,
+            models=models,
+            version=version,
+            steps=steps,
+            command=command,
+            resume=resume,
+            announce=announce,
+        )
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise HealdagError(
+            f"no space left on the disk with {str(models)!r}; the models that were there are as they were. Make room "
+            "('healdag models prune' helps), then run the same command: it goes on from the last checkpoint"
+        ) from error
+    except KeyboardInterrupt:
+        logging.getLogger("healdag").warning(
+            "interrupted; nothing of what was there has changed. The same command goes on from the last checkpoint"
+        )
+        raise
+
+
+def _test_run(task: Task, source: Path | None, steps: tuple[Step, ...], command: str) -> None:
+    from ..training.samples import sample_task
+
+    with tempfile.TemporaryDirectory(prefix="healdag-") as place:
+        small = sample_task(task, source, Path(place))
+        folder = _run(small, Path(place), Path(place) / "models", "0.0.1", steps, command)
+        _say_result(folder, kept=False)
+
+
+def _plan_table(task: Task, plan: Plan) -> Table:
+    """What will be trained, and how long it will take."""
+    table = Table(title=f"training {task.name}", show_header=False, box=None, pad_edge=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    training = task.training
+    what = f"LoRA, rank {task.lora.r}" if training.method == "lora" else "all weights"
+    weighting = "" if training.class_weight_power == 0 else f", class weights ^{training.class_weight_power:g}"
+    rows: dict[str, Any] = {
+        "base": task.lora.base,
+        "labels": f"{len(task.labels)}{' (multi-label)' if task.multi_label else ''}: {', '.join(task.labels)}",
+        "method": f"{what}: {plan.trained:,} of {plan.weights:,} weights",
+        "rows": f"{plan.rows:,} per epoch, {training.epochs:g} epochs",
+        "steps": f"{plan.steps:,} of {plan.batch_size} x {plan.accumulation} rows"
+        + (f"; {plan.done:,} done already" if plan.done else ""),
+        "learning rate": f"{training.learning_rate:g}, {training.schedule}, warm-up {training.warmup_steps:g}",
+        "loss": f"{training.loss.replace('_', ' ')}{weighting}",
+        "precision": plan.precision,
+        "measured here": f"{plan.texts_per_second:,.0f} texts/s",
+        "estimate": f"{_duration(plan.seconds)}, evaluations left out",
+    }
+    for name, value in rows.items():
+        table.add_row(name, plain(str(value)))
+    return table
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _say_result(folder: Path, *, kept: bool = True) -> None:
     accuracy, macro_f1 = test_figures(folder)
-    figures = (
-        "" if accuracy is None or macro_f1 is None else f": accuracy {accuracy:.3f}, macro-F1 {macro_f1:.3f} on test"
-    )
-    console().print(plain(f"{folder}{figures}"), soft_wrap=True)
+    figures = "no test split"
+    if accuracy is not None and macro_f1 is not None:
+        figures = f"accuracy {accuracy:.3f}, macro-F1 {macro_f1:.3f} on test"
+    console().print(plain(f"{folder if kept else 'test run passed, nothing kept'}: {figures}"), soft_wrap=True)
+
+
+def _show_answers(folder: Path, texts: tuple[str, ...]) -> None:
+    from ..graph import create_classifier
+
+    for answer in create_classifier(str(folder)).classify_many(texts):
+        line = f"{answer.text} -> {answer.final_label} ({answer.confidence:.2f}, {answer.source})"
+        console().print(plain(line), soft_wrap=True)
 
 
 def default_models() -> Path:
@@ -103,29 +313,20 @@ def _steps(text: str) -> tuple[Step, ...]:
     return cast("tuple[Step, ...]", tuple(name for name in STEPS if name in names))
 
 
-def _version(asked: str | None, folder: Path, *, fresh: bool) -> str:
-    """The version to write: a new one for a new adapter, an existing one for what is added to a model."""
-    there = sorted(
-        tuple(map(int, match.groups()))
-        for match in (_VERSION.fullmatch(path.parent.name) for path in folder.glob("*/manifest.json"))
-        if match is not None
-    )
-    if asked is not None:
-        if _VERSION.fullmatch(asked) is None:
-            raise UsageError(f"--version {asked!r} is not of the form X.Y.Z, for example {FIRST_VERSION}")
-        picked = asked
-    elif fresh:
-        return f"{there[-1][0]}.{there[-1][1] + 1}.0" if there else FIRST_VERSION
-    else:
-        pointer = folder / "current"
-        picked = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
-    if not fresh and not (folder / picked / "manifest.json").is_file():
-        raise UsageError(f"no model {picked!r} in {str(folder)!r} to add to; train the step 'adapter' first")
-    return picked
+def _version(asked: str | None, folder: Path, task: Task, *, trained: bool) -> str:
+    """The version to write."""
+    from ..training.versions import check_version, next_version
+
+    base = task.lora.base if task.training.method in ("lora", "full") else None
+    if asked is None:
+        return next_version(folder, task.labels, base, trained=trained)
+    if not trained and not (folder / check_version(asked) / "manifest.json").is_file():
+        next_version(folder, task.labels, base, trained=False)  # refuses where nothing is there to add to
+    return check_version(asked)
 
 
 @contextmanager
-def _log_on_stderr() -> Iterator[None]:
+def training_messages() -> Iterator[None]:
     """Shows what the training says about itself while the block runs."""
     log = logging.getLogger("healdag")
     handler, level = logging.StreamHandler(), log.level

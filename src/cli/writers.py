@@ -85,7 +85,7 @@ class JsonlWriter:
 
 
 class CsvWriter:
-    """The rows' own columns, then final_label, confidence, source, reasons (joined with ``|``) and error."""
+    """The rows' own columns, then final_label, confidence, source, reasons and error; lists are joined with ``|``."""
 
     def __init__(self, stream: TextIO, columns: Sequence[str], delimiter: str) -> None:
         self._own = [name for name in columns if name not in ANSWER_COLUMNS]
@@ -96,7 +96,8 @@ class CsvWriter:
         """See :class:`Writer`."""
         for row, result in answers:
             answer = _answer(row, result)
-            answer["reasons"] = "|".join(answer["reasons"])
+            for key in ("final_label", "reasons"):
+                answer[key] = "|".join(answer[key]) if isinstance(answer[key], list) else answer[key]
             own = [_cell(row.fields.get(name)) for name in self._own]
             self._writer.writerow([*own, *(answer[name] for name in ANSWER_COLUMNS)])
 
@@ -123,9 +124,16 @@ class TableWriter:
                 table.add_row(plain(f"{row.place}: {row.error}", "red"), "-", "-", "error", "")
                 continue
             sure = "-" if result.confidence is None else f"{result.confidence:.3f}"
-            label = plain(result.final_label or "-", "bold")
+            label = plain(show_label(result.final_label), "bold")
             table.add_row(plain(result.text), label, sure, result.source, " ".join(result.reasons))
         self._console.print(table)
+
+
+def show_label(label: str | list[str] | None) -> str:
+    """An answer for people to read: '-' where there is none, '(none)' where no label of a multi-label task applies."""
+    if isinstance(label, list):
+        return ", ".join(label) or "(none)"
+    return label or "-"
 
 
 @contextmanager

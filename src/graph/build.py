@@ -1,7 +1,7 @@
 r"""The topology, declared once::
 
-    preprocess -> memory -> classify -> sarcasm -> check -> (backup) -> (review) -> finalize
-                     \-- emoji-only, or corrected before ------------------------------^
+    preprocess -> memory -> (condense) -> classify -> sarcasm -> check -> (backup) -> (review) -> finalize
+                     \-- emoji-only, or corrected before --------------------------------------------^
 
 Adding a node: write ``nodes/<name>.py``, bind it in ``Nodes``, and give it a line in ``build_graph``.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 
-from ..nodes import Backup, Check, Classify, Finalize, Memory, Preprocess, Review, Sarcasm, pending_rows
+from ..nodes import Backup, Check, Classify, Condense, Finalize, Memory, Preprocess, Review, Sarcasm, pending_rows
 from .state import Input, Output, State
 
 
@@ -29,6 +29,7 @@ class Nodes:
     backup: Backup
     review: Review
     finalize: Finalize
+    condense: Condense | None = None
 
 
 def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, Any, Any, Any]:
@@ -41,6 +42,9 @@ def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, 
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, input_schema=Input, output_schema=Output)
     graph.add_node("preprocess", nodes.preprocess)
     graph.add_node("memory", nodes.memory)
+    if nodes.condense is not None:
+        graph.add_node("condense", nodes.condense)
+        graph.add_edge("condense", "classify")
     graph.add_node("classify", nodes.classify)
     graph.add_node("sarcasm", nodes.sarcasm)
     graph.add_node("check", nodes.check)
@@ -48,8 +52,10 @@ def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, 
     graph.add_node("review", nodes.review)
     graph.add_node("finalize", nodes.finalize)
 
+    first_reader = "classify" if nodes.condense is None else "condense"
+
     def after_memory(state: State) -> str:
-        return "classify" if pending_rows(state) else "finalize"
+        return first_reader if pending_rows(state) else "finalize"
 
     def after_check(state: State) -> str:
         return "backup" if nodes.backup.ladder and any(state["reasons"]) else after_backup(state)
@@ -59,7 +65,7 @@ def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, 
 
     graph.add_edge(START, "preprocess")
     graph.add_edge("preprocess", "memory")
-    graph.add_conditional_edges("memory", after_memory, ["classify", "finalize"])
+    graph.add_conditional_edges("memory", after_memory, [first_reader, "finalize"])
     graph.add_edge("classify", "sarcasm")
     graph.add_edge("sarcasm", "check")
     graph.add_conditional_edges("check", after_check, ["backup", "review", "finalize"])

@@ -13,6 +13,7 @@ from langgraph.types import Command, StateSnapshot
 
 from ..errors import InputError, UsageError
 from ..nodes import RUN_PREFIX
+from ..nodes.records import Label
 from ..schema import Classification
 from ..text import check_text, prepare
 from .build import Nodes
@@ -58,7 +59,12 @@ class Classifier:
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that can be answered."""
-        return self._engine.nodes.finalize.labels
+        return self._engine.nodes.finalize.decider.labels
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an answer is a list of labels: those that apply, or [] for none."""
+        return self._engine.nodes.finalize.decider.multi_label
 
     @property
     def model_version(self) -> str:
@@ -122,13 +128,17 @@ class Classifier:
         check_text(text, max_chars=self._engine.nodes.preprocess.max_chars)
         yield from self.graph.stream({"text": text}, self._config(), stream_mode="updates")
 
-    def answer(self, decision_id: str, label: str) -> Classification:
+    def answer(self, decision_id: str, label: str | Sequence[str]) -> Classification:
         """Answers a pending decision (``human_review=True``) and returns its result.
+
+        Args:
+            decision_id: That of the pending result.
+            label: What is right; in a multi-label task the list of labels that apply, or [].
 
         Raises:
             UsageError: no such pending decision, or a label that the task does not have.
         """
-        self._check_label(label)
+        given = self._check_label(label)
         run, _, row = decision_id.rpartition(".")
         config: RunnableConfig = {"configurable": {"thread_id": run}}
         engine = self._engine
@@ -138,40 +148,43 @@ class Classifier:
             raise UsageError(
                 f"no pending decision {decision_id!r}; decisions wait with human_review=True until answered"
             )
-        output = engine.graph.invoke(Command(resume={decision_id: label}), config)
+        output = engine.graph.invoke(Command(resume={decision_id: given}), config)
         paused = engine.graph.get_state(config) if INTERRUPT in output else None
-        return _collect(engine, output, paused, answered={decision_id: label})[int(row)]
+        return _collect(engine, output, paused, answered={decision_id: given})[int(row)]
 
-    def correct(self, text: str, label: str, *, by: str | None = None) -> None:
+    def correct(self, text: str, label: str | Sequence[str], *, by: str | None = None) -> None:
         """Takes in a correction: the same text is answered with ``label`` from the next call on.
 
         Args:
             text: The text that was answered wrongly.
-            label: What is right.
+            label: What is right; in a multi-label task the list of labels that apply, or [].
             by: Who says so; kept with the correction.
 
         Raises:
             InputError: the text cannot be classified.
             UsageError: a label that the task does not have.
         """
-        self._check_label(label)
+        given = self._check_label(label)
         nodes = self._engine.nodes
-        nodes.memory.remember(prepare(check_text(text, max_chars=nodes.preprocess.max_chars)).clean, label, by)
+        nodes.memory.remember(prepare(check_text(text, max_chars=nodes.preprocess.max_chars)).clean, given, by)
 
     def reload(self) -> None:
         """Loads the task's current artefact anew; runs in flight finish on the old one."""
         self._engine = self._build()
 
     def as_node(self, text_key: str = "text", *, prefix: str = "") -> Runnable[Any, dict[str, Any]]:
-        """A node for another graph: reads the text from ``text_key``, writes final_label, confidence and source.
+        """A node for another graph: reads the text from ``text_key``, writes the answer.
+
+        It writes final_label, confidence, source and decision_id, by which a pending decision is answered
+        (:meth:`answer`); a key that the parent's state does not declare is dropped by LangGraph.
 
         Args:
             text_key: Key of the parent's state that holds the text.
-            prefix: Put before the three keys, for parents that use these names otherwise.
+            prefix: Put before the four keys, for parents that use these names otherwise.
         """
 
         def shape(result: Classification) -> dict[str, Any]:
-            return {f"{prefix}{key}": result[key] for key in ANSWER_KEYS}
+            return {f"{prefix}{key}": result[key] for key in (*ANSWER_KEYS, "decision_id")}
 
         def run(state: Any) -> dict[str, Any]:
             return shape(self.classify(state[text_key]))
@@ -182,25 +195,34 @@ class Classifier:
         return RunnableLambda(run, arun, name="healdag")
 
     def as_tool(self, name: str | None = None, description: str | None = None) -> BaseTool:
-        """A LangChain tool that an agent can call with a text; it answers label, confidence, source and reasons."""
+        """A LangChain tool that an agent can call with a text; it answers label, confidence, source and reasons.
+
+        A text that cannot be classified is answered with ``{"error": why}``, which the agent can read.
+        """
         from langchain_core.tools import StructuredTool
 
         def shape(result: Classification) -> dict[str, Any]:
             return {**{key: result[key] for key in ANSWER_KEYS}, "reasons": list(result.reasons)}
 
         def run(text: str) -> dict[str, Any]:
-            return shape(self.classify(text))
+            try:
+                return shape(self.classify(text))
+            except InputError as error:
+                return {"error": str(error)}
 
         async def arun(text: str) -> dict[str, Any]:
-            return shape(await self.aclassify(text))
+            try:
+                return shape(await self.aclassify(text))
+            except InputError as error:
+                return {"error": str(error)}
 
+        choice = "Says which of these labels apply to a text" if self.multi_label else "Classifies a text as one of"
         labels = ", ".join(self.labels)
         return StructuredTool.from_function(
             func=run,
             coroutine=arun,
             name=name or f"classify_{self._engine.task}",
-            description=description
-            or f"Classifies a text as one of: {labels}. Confidence is a calibrated probability.",
+            description=description or f"{choice}: {labels}. Confidence is a calibrated probability.",
         )
 
     def _run(self, engine: Engine, texts: list[str], config: RunnableConfig) -> list[Classification]:
@@ -217,9 +239,8 @@ class Classifier:
             return {}
         return {"configurable": {"thread_id": f"{RUN_PREFIX}{uuid.uuid4().hex[:20]}"}}
 
-    def _check_label(self, label: str) -> None:
-        if label not in self.labels:
-            raise UsageError(f"no label {label!r}; there are: {', '.join(self.labels)}")
+    def _check_label(self, label: str | Sequence[str]) -> Label:
+        return self._engine.nodes.finalize.decider.check(label)
 
 
 def _sift(texts: Sequence[str], max_chars: int, errors: str) -> tuple[list[str], dict[int, InputError]]:
@@ -251,7 +272,7 @@ def _weave(
 
 
 def _collect(
-    engine: Engine, output: Any, paused: StateSnapshot | None, answered: dict[str, str] | None = None
+    engine: Engine, output: Any, paused: StateSnapshot | None, answered: dict[str, Label] | None = None
 ) -> list[Classification]:
     """Results of a run; where it paused for a person, those rows are pending and the others are answered.
 

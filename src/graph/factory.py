@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -18,9 +18,11 @@ from langgraph.store.memory import InMemoryStore
 from ..artifacts import BackupPolicy, Manifest, Policy, find_artifact, read_manifest, read_policy
 from ..config import Settings, load_settings
 from ..errors import ArtifactError, ConfigError
-from ..nodes import Backup, Check, Classify, Finalize, Memory, Preprocess, Review, Rung, Sarcasm
-from ..predictors import Predictor, Spec, load_predictor
+from ..nodes import Backup, Check, Classify, Condense, Decider, Finalize, Memory, Preprocess, Review, Rung, Sarcasm
+from ..predictors import Predictor, Spec, is_multi_label, load_predictor
 from ..predictors.emoji import EmojiLexicon, lexicon_labels
+from ..predictors.restricted import Restricted, check_label_prior, check_labels, whole
+from ..summarizer import Condenser, load_summarizer
 from .build import Nodes, build_graph
 from .classifier import Classifier, Engine
 
@@ -33,6 +35,8 @@ def create_classifier(
     config_path: str | Path | None = None,
     version: str | None = None,
     base_path: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    label_prior: Mapping[str, float] | None = None,
     enable_backup: bool | None = None,
     backups: Sequence[BackupSpec] | None = None,
     threshold: float | None = None,
@@ -46,6 +50,7 @@ def create_classifier(
     store: BaseStore | None = None,
     primary: Predictor | None = None,
     sarcasm: Predictor | None = None,
+    condenser: Condenser | str | Path | None = None,
 ) -> Classifier:
     """Loads a classifier; without arguments, the embedded 8-emotion one: no network, no API key.
 
@@ -56,6 +61,12 @@ def create_classifier(
         config_path: A ``config.yaml``.
         version: Version of the task's artefact; the current one by default.
         base_path: Local folder of the pretrained base; searched for by default.
+        labels: Some of the task's labels, two at least, in the order wanted: the answer is one of them, with
+            P(label | one of these), see :class:`healdag.predictors.restricted.Restricted`. Multi-label: those alone
+            are looked for.
+        label_prior: Share of each label expected in your texts, for example ``{"joy": 0.1, "anger": 0.9}``, where it
+            is not that of the calibration data; counts do as well (multi-label: the share of texts that have it).
+            Emoji-only texts, whose lexicon knows of no shares, are answered without it.
         enable_backup: Whether doubtful answers go to the backups. Default True.
         backups: In order: names of the artefact's backups, ``{"kind": "llm", "model": ...}``, or predictors of your
             own. By default those of the artefact, by its fitted policy.
@@ -72,6 +83,9 @@ def create_classifier(
         store: LangGraph store that keeps corrections; in memory by default.
         primary: A predictor to use instead of the task's artefact.
         sarcasm: A predictor with the label 'sarcastic' to use instead of the shipped detector.
+        condenser: Shortens texts that are longer than the model's window, for the model to read: the folder of a
+            summarizer (``healdag train-summarizer``), or an object with ``condense(texts)`` and ``max_tokens``. By
+            default nothing is shortened. Thresholds and calibration were fitted without one.
 
     Raises:
         ConfigError: a setting that is not allowed.
@@ -90,12 +104,21 @@ def create_classifier(
         )
     settings = load_settings(
         config_path,
-        model={"task": task, "version": version, "base_path": base_path, "engine": engine, "device": device},
+        model={
+            "task": task,
+            "version": version,
+            "base_path": base_path,
+            "labels": labels if labels is None else ([labels] if isinstance(labels, str) else list(labels)),
+            "label_prior": None if label_prior is None else dict(label_prior),
+            "engine": engine,
+            "device": device,
+        },
         dag={
             "enable_backup": enable_backup,
             "threshold": threshold,
             "sarcasm_threshold": sarcasm_threshold,
             "human_review": human_review,
+            "condenser": condenser if isinstance(condenser, str | Path) else None,
         },
     )
     if "logging" in settings.model_fields_set:
@@ -108,19 +131,20 @@ def create_classifier(
 
     def build() -> Engine:
         models = _load(settings, primary, sarcasm, asked_backups)
-        return _engine(models, settings, corrections, saver)
+        return _engine(models, settings, corrections, saver, _condenser(settings, condenser))
 
     return Classifier(build)
 
 
 @dataclass(frozen=True)
 class _Models:
-    """Everything that is loaded from disk or given."""
+    """Everything that is loaded from disk or given; ``prior`` and ``all_labels`` are those before a restriction."""
 
     task: str
     version: str
     primary: Predictor
     prior: tuple[float, ...]
+    all_labels: tuple[str, ...]
     detector: Predictor | None
     ladder: tuple[Rung, ...]
     policy: Policy
@@ -130,18 +154,76 @@ def _load(
     settings: Settings, primary: Predictor | None, sarcasm: Predictor | None, backups: Sequence[BackupSpec] | None
 ) -> _Models:
     if primary is not None:
-        labels = tuple(primary.labels)
-        ladder = _ladder(settings, labels, None, Policy(), {"model": primary}, backups)
-        prior = tuple([1 / len(labels)] * len(labels))
-        return _Models(settings.model.task, primary.version, primary, prior, sarcasm, ladder, Policy())
+        view = _View.of(settings, primary)
+        ladder = _ladder(settings, view, None, Policy(), {"model": primary}, backups)
+        own = view.restrict(primary)
+        task = settings.model.task
+        return _Models(task, primary.version, own, view.prior, view.all_labels, sarcasm, ladder, Policy())
     folder = find_artifact(settings.model.task, settings.model.version)
     manifest, policy = read_manifest(folder), read_policy(folder)
+    if policy.thresholds is not None and len(policy.thresholds) != len(manifest.labels):
+        raise ArtifactError(
+            f"the policy in {str(folder)!r} has {len(policy.thresholds)} thresholds for {len(manifest.labels)} labels; "
+            "restore it or train again"
+        )
     model = _open(manifest, folder, settings, "model")
+    view = _View.of(settings, model, manifest.prior)
     detector = sarcasm or (_shipped_detector(settings) if manifest.sarcasm else None)
     members = {"model": model, **({"sarcasm": detector} if detector is not None else {})}
-    ladder = _ladder(settings, manifest.labels, folder, policy, members, backups)
-    version = f"{manifest.task}/{manifest.version}"
-    return _Models(manifest.task, version, model, manifest.prior, detector, ladder, policy)
+    ladder = _ladder(settings, view, folder, policy, members, backups)
+    version, own = f"{manifest.task}/{manifest.version}", view.restrict(model)
+    policy = view.policy(policy)
+    return _Models(manifest.task, version, own, manifest.prior, view.all_labels, detector, ladder, policy)
+
+
+@dataclass(frozen=True)
+class _View:
+    """The task's labels, and what of them is asked for.
+
+    Attributes:
+        all_labels: The task's.
+        labels: Those that are answered, in order.
+        label_prior: Shares expected of them; None: as in ``prior``.
+        prior: Share of each of ``all_labels`` in the calibration data.
+        multi_label: Whether the task is.
+    """
+
+    all_labels: tuple[str, ...]
+    labels: tuple[str, ...]
+    label_prior: dict[str, float] | None
+    prior: tuple[float, ...]
+    multi_label: bool
+
+    @classmethod
+    def of(cls, settings: Settings, model: Predictor, prior: tuple[float, ...] | None = None) -> _View:
+        """What the settings ask for; ConfigError where the task does not have it."""
+        all_labels, asked = tuple(model.labels), settings.model.labels
+        labels = all_labels if asked is None else check_labels(asked, all_labels)
+        shares, multi_label = settings.model.label_prior, is_multi_label(model)
+        if shares is not None:
+            check_label_prior(shares, labels, multi_label=multi_label)
+        if prior is None:
+            unknown = 0.5 if multi_label else 1 / len(all_labels)
+            prior = tuple(getattr(model, "prior", None) or [unknown] * len(all_labels))
+        return cls(all_labels, labels, shares, prior, multi_label)
+
+    def restrict(self, predictor: Predictor) -> Predictor:
+        """The predictor as it answers here; itself where nothing is restricted, or where it is made for the labels."""
+        if (self.labels == self.all_labels and self.label_prior is None) or tuple(predictor.labels) != self.all_labels:
+            return predictor
+        learned = getattr(predictor, "prior", None) or self.prior
+        return Restricted(predictor, self.labels, label_prior=self.label_prior, prior=learned)
+
+    def fits(self, predictor: Predictor) -> bool:
+        """Whether a backup answers for the task's labels, or just those asked for."""
+        return tuple(predictor.labels) in {self.all_labels, self.labels}
+
+    def policy(self, policy: Policy) -> Policy:
+        """What of the fitted policy still means something: a list's confidence was fitted for lists of all labels."""
+        if self.labels == self.all_labels:
+            return policy
+        cut = policy.thresholds and tuple(policy.thresholds[self.all_labels.index(label)] for label in self.labels)
+        return policy.model_copy(update={"thresholds": cut, "set_calibration": None})
 
 
 def _open(
@@ -154,7 +236,20 @@ def _open(
         "window_overlap": settings.model.window_overlap,
         "name": name,
     }
-    return load_predictor(manifest.kind, Spec(manifest.labels, folder, options, members or {}))
+    spec = Spec(manifest.labels, folder, options, members or {}, multi_label=manifest.multi_label)
+    return load_predictor(manifest.kind, spec)
+
+
+def _condenser(settings: Settings, given: Condenser | str | Path | None) -> Condenser | None:
+    if given is None or isinstance(given, str | Path):
+        folder = settings.dag.condenser
+        return load_summarizer(folder, device=settings.model.device) if folder is not None else None
+    if not isinstance(given, Condenser):
+        raise ConfigError(
+            "a condenser is the folder of a summarizer, or an object with condense(texts) and max_tokens; "
+            f"got {type(given).__name__}"
+        )
+    return given
 
 
 def _shipped_detector(settings: Settings) -> Predictor:
@@ -164,7 +259,7 @@ def _shipped_detector(settings: Settings) -> Predictor:
 
 def _ladder(
     settings: Settings,
-    labels: tuple[str, ...],
+    view: _View,
     folder: Path | None,
     policy: Policy,
     members: dict[str, Predictor],
@@ -176,16 +271,26 @@ def _ladder(
     loaded = dict(members)
     rungs: list[Rung] = []
     for spec in tuple(policy.backups) if asked is None else asked:
-        rung = _rung(settings, labels, folder, policy, loaded, spec)
+        rung = _rung(settings, view, folder, policy, loaded, spec)
         taken = {members["model"].name, *(other.name for other in rungs)}
         rung = replace(rung, name=_free_name(rung.name, taken))
-        if tuple(rung.predictor.labels) != labels:
-            raise ConfigError(
-                f"backup {rung.predictor.name!r} answers {list(rung.predictor.labels)}, the task has {list(labels)}"
-            )
-        loaded[rung.name] = rung.predictor
-        rungs.append(rung)
+        _check_backup(rung.predictor, view)
+        loaded[rung.name] = rung.predictor  # a member answers for all labels; what its ensemble says is restricted
+        rungs.append(replace(rung, predictor=view.restrict(rung.predictor)))
     return tuple(rungs)
+
+
+def _check_backup(predictor: Predictor, view: _View) -> None:
+    """Raises ConfigError where the backup's answers are not the task's."""
+    if not view.fits(predictor):
+        raise ConfigError(
+            f"backup {predictor.name!r} answers {list(predictor.labels)}, the task has {list(view.all_labels)}"
+        )
+    if is_multi_label(predictor) != view.multi_label:
+        has, needs = ("chooses one label", "True") if view.multi_label else ("answers each label by itself", "False")
+        raise ConfigError(
+            f"backup {predictor.name!r} {has}, the task does not; a predictor with multi_label = {needs} is needed"
+        )
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -196,7 +301,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _rung(
     settings: Settings,
-    labels: tuple[str, ...],
+    view: _View,
     folder: Path | None,
     policy: Policy,
     loaded: dict[str, Predictor],
@@ -209,7 +314,8 @@ def _rung(
         if not isinstance(kind, str):
             raise ConfigError(f"a backup needs a 'kind', got {spec!r}; for example {{'kind': 'llm', 'model': ...}}")
         options = {"device": settings.model.device, **options}
-        made = load_predictor(kind, Spec(labels, options.pop("folder", None), options, loaded))
+        place = options.pop("folder", None)
+        made = load_predictor(kind, Spec(view.all_labels, place, options, loaded, multi_label=view.multi_label))
         # An LLM keeps a time limit of its own per text; a limit for the batch would cut it short.
         return Rung(made.name, made, timeout=None if kind == "llm" else timeout)
     if not isinstance(spec, str):
@@ -226,26 +332,36 @@ def _rung(
 
 
 def _engine(
-    models: _Models, settings: Settings, store: BaseStore, checkpointer: BaseCheckpointSaver[Any] | None
+    models: _Models,
+    settings: Settings,
+    store: BaseStore,
+    checkpointer: BaseCheckpointSaver[Any] | None,
+    condenser: Condenser | None = None,
 ) -> Engine:
-    labels = tuple(models.primary.labels)
     policy, dag = models.policy, settings.dag
     threshold = policy.threshold if dag.threshold is None else dag.threshold
+    decider = Decider(
+        tuple(models.primary.labels), policy.thresholds, is_multi_label(models.primary), policy.set_calibration
+    )
     nodes = Nodes(
-        preprocess=Preprocess(_lexicon(labels), dag.max_chars),
-        memory=Memory(store, models.task, labels),
+        preprocess=Preprocess(_lexicon(models.all_labels, decider), dag.max_chars),
+        memory=Memory(store, models.task, decider),
         classify=Classify(models.primary, models.prior),
         sarcasm=Sarcasm(models.detector),
-        check=Check(threshold, dag.sarcasm_threshold),
-        backup=Backup(models.ladder, threshold),
-        review=Review(labels, policy.review_threshold if dag.threshold is None else dag.threshold),
-        finalize=Finalize(labels, models.version, policy.thresholds),
+        check=Check(decider, threshold, dag.sarcasm_threshold),
+        backup=Backup(models.ladder, decider, threshold),
+        review=Review(decider, policy.review_threshold if dag.threshold is None else dag.threshold),
+        finalize=Finalize(decider, models.version),
+        condense=Condense(condenser, whole(models.primary)) if condenser is not None else None,
     )
     graph = build_graph(nodes, human_review=dag.human_review)
     compiled: CompiledStateGraph[Any, Any, Any, Any] = graph.compile(checkpointer=checkpointer, name="healdag")
     return Engine(graph=compiled, nodes=nodes, task=models.task)
 
 
-def _lexicon(labels: tuple[str, ...]) -> Predictor | None:
-    """The emoji lexicon, where the labels are the emotions that it speaks about."""
-    return EmojiLexicon(labels) if set(labels) == set(lexicon_labels()) else None
+def _lexicon(all_labels: tuple[str, ...], decider: Decider) -> Predictor | None:
+    """The emoji lexicon, where the task chooses one of the emotions that it speaks about."""
+    if decider.multi_label or set(all_labels) != set(lexicon_labels()):
+        return None
+    lexicon = EmojiLexicon(all_labels)
+    return lexicon if decider.labels == all_labels else Restricted(lexicon, decider.labels)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from langgraph.channels import EphemeralValue
 from typing_extensions import TypedDict  # pydantic, for the graph's JSON schema, refuses typing's before Python 3.12
 
-from ..nodes.records import AnswerDict, BackupDict, Row
+from ..nodes.records import AnswerDict, BackupDict, Label, Row
 
 
 class Input(TypedDict, total=False):
@@ -25,7 +25,7 @@ class Output(TypedDict, total=False):
     """What the graph gives: a result per text; and for one text its answer under the keys of the contract."""
 
     results: list[dict[str, Any]]
-    final_label: str | None
+    final_label: Label | None
     confidence: float | None
     source: str | None
 
@@ -44,9 +44,13 @@ class State(TypedDict, total=False):
     emoji: list[Row | None]  # N x K for emoji-only texts
     ids: list[str]  # N decision ids
     # memory
-    remembered: list[str | None]  # N labels that a person gave before
+    remembered: list[Label | None]  # N labels (multi-label: lists) that a person gave before
+    # condense, where there is a condenser
+    condensed: list[str | None]  # N shorter texts for the primary; None where it reads the text itself
+    condensing: list[AnswerDict | None]  # N records of the condenser; None where it was not asked
     # classify
     primary: list[AnswerDict]  # N answers of the primary
+    whole: list[Row | None]  # N rows over all the task's labels, where the answers are restricted to some
     unreadable: list[float]  # N shares of the text that the primary cannot read
     # sarcasm
     sarcasm: list[float | None]  # N probabilities; None where it was not looked for
@@ -55,9 +59,9 @@ class State(TypedDict, total=False):
     # backup
     backup: list[BackupDict | None]  # N outcomes of the ladder; None where it was not asked
     # review
-    answers: dict[str, str]  # decision id to label
+    answers: dict[str, Label]  # decision id to label
     # finalize
     results: list[dict[str, Any]]
-    final_label: str | None
+    final_label: Label | None
     confidence: float | None
     source: str | None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .backup import Backup, Rung
 from .check import Check
 from .classify import Classify
+from .condense import CONDENSER, Condense
+from .decider import Decider
 from .finalize import Finalize
 from .memory import Memory
 from .preprocess import RUN_PREFIX, Preprocess
@@ -13,10 +15,13 @@ from .review import Review
 from .sarcasm import Sarcasm
 
 __all__ = [
+    "CONDENSER",
     "RUN_PREFIX",
     "Backup",
     "Check",
     "Classify",
+    "Condense",
+    "Decider",
     "Finalize",
     "Memory",
     "Preprocess",

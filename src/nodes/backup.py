@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..artifacts import Rule
-from ..predictors import Answers, Predictor, Row, ask, check_rows
+from ..predictors import Answers, Predictor, Row, ask, check_rows, is_multi_label
 from ..predictors.ensemble import Ensemble
-from .records import AnswerDict, BackupDict, top
+from ..predictors.restricted import narrowed, whole
+from .decider import Decider
+from .records import AnswerDict, BackupDict
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,23 @@ class Backup:
 
     Attributes:
         ladder: The backups, in order.
+        decider: What an answer is, and how sure.
         threshold: A row whose new answer reaches it is not passed on to later rungs.
     """
 
     ladder: tuple[Rung, ...]
+    decider: Decider
     threshold: float
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """A backup that is down, slow or wrong in form leaves what stands, with its error in the attempts."""
         flagged = [i for i, reasons in enumerate(state["reasons"]) if reasons]
         outcome: dict[int, BackupDict] = {i: {"probabilities": None, "by": None, "attempts": []} for i in flagged}
-        stands = {i: _standing_confidence(state, i) for i in flagged}
+        stands = {i: self._standing_confidence(state, i) for i in flagged}
+        # An ensemble weighs what its members said over all labels; what it says itself is restricted afterwards.
+        first = state.get("whole") or [answer["probabilities"] for answer in state["primary"]]
         said: dict[str, dict[int, Row | None]] = {
-            "model": {i: state["primary"][i]["probabilities"] for i in flagged},
+            "model": {i: first[i] for i in flagged},
             "sarcasm": {i: None if state["sarcasm"][i] is None else [state["sarcasm"][i]] for i in flagged},
         }
         waiting = flagged
@@ -63,41 +69,40 @@ class Backup:
                 continue
             answers = _ask_rung(rung, asked, [state["clean"][i] for i in asked], said)
             said[rung.name] = dict(zip(asked, answers.rows, strict=True))
-            for i, row, error in zip(asked, answers.rows, answers.errors, strict=True):
+            own = narrowed(rung.predictor, answers)
+            for i, row, error in zip(asked, own.rows, own.errors, strict=True):
                 outcome[i]["attempts"].append(_attempt(rung.name, row, answers.ms, error))
-                if row is not None and _replaces(rung.rule, row, stands[i]):
-                    stands[i] = top(row)[1]
+                if row is not None and self._replaces(rung.rule, row, stands[i]):
+                    stands[i] = self.decider.sureness(row)
                     outcome[i]["probabilities"], outcome[i]["by"] = row, rung.name
             waiting = [i for i in waiting if not self._settled(outcome[i])]
         return {"backup": [outcome.get(i) for i in range(len(state["clean"]))]}
 
     def _settled(self, outcome: BackupDict) -> bool:
         row = outcome["probabilities"]
-        return row is not None and top(row)[1] >= self.threshold
+        return row is not None and self.decider.sureness(row) >= self.threshold
+
+    def _standing_confidence(self, state: Any, i: int) -> float | None:
+        """How likely the primary is right. Where irony is suspected, only if the text is not ironic after all."""
+        row = state["primary"][i]["probabilities"]
+        if row is None:
+            return None
+        ironic = state["sarcasm"][i] if "sarcasm" in state["reasons"][i] else 0.0
+        return (1 - float(ironic)) * self.decider.sureness(row)
+
+    def _replaces(self, rule: Rule, row: Row, standing: float | None) -> bool:
+        if standing is None or rule == "always":
+            return True
+        return rule == "surer" and self.decider.sureness(row) > standing
 
 
 def _attempt(by: str, row: Row | None, ms: float, error: str | None) -> AnswerDict:
     return {"by": by, "probabilities": row, "ms": ms, "error": error}
 
 
-def _standing_confidence(state: Any, i: int) -> float | None:
-    """How likely the primary is right. Where irony is suspected, only if the text is not ironic after all."""
-    row = state["primary"][i]["probabilities"]
-    if row is None:
-        return None
-    ironic = state["sarcasm"][i] if "sarcasm" in state["reasons"][i] else 0.0
-    return (1 - float(ironic)) * top(row)[1]
-
-
-def _replaces(rule: Rule, row: Row, standing: float | None) -> bool:
-    if standing is None or rule == "always":
-        return True
-    return rule == "surer" and top(row)[1] > standing
-
-
 def _ask_rung(rung: Rung, rows: Sequence[int], texts: Sequence[str], said: dict[str, dict[int, Row | None]]) -> Answers:
-    """An ensemble is given what its members have said already; every other backup reads the texts."""
-    predictor = rung.predictor
+    """An ensemble is given what its members have said already; every other backup reads the texts. All labels."""
+    predictor = whole(rung.predictor)
     if isinstance(predictor, Ensemble):
         start = time.perf_counter()
         given = {
@@ -105,7 +110,8 @@ def _ask_rung(rung: Rung, rows: Sequence[int], texts: Sequence[str], said: dict[
             for name in predictor.needs
         }
         values = predictor.combine(given)
-        return check_rows(values, len(rows), len(predictor.labels), (time.perf_counter() - start) * 1000 / len(rows))
+        ms = (time.perf_counter() - start) * 1000 / len(rows)
+        return check_rows(values, len(rows), len(predictor.labels), ms, multi_label=is_multi_label(predictor))
     return ask(predictor, texts) if rung.timeout is None else _ask_within(predictor, texts, rung.timeout)
 
 

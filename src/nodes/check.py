@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .records import pending_rows, top
+from .decider import Decider
+from .records import pending_rows
 
 UNREADABLE_SHARE = 0.5  # "mostly": more than half of the text
 
@@ -15,10 +16,12 @@ class Check:
     """Writes reasons.
 
     Attributes:
+        decider: What an answer is, and how sure.
         threshold: An answer below this confidence is doubtful.
         sarcasm_threshold: From this probability on a text counts as sarcastic.
     """
 
+    decider: Decider
     threshold: float
     sarcasm_threshold: float
 
@@ -30,7 +33,7 @@ class Check:
             sarcasm = state["sarcasm"][i]
             if row is None:
                 reasons[i].append("model_error")
-            elif top(row)[1] < self.threshold:
+            elif self.decider.sureness(row) < self.threshold:
                 reasons[i].append("low_confidence")
             if sarcasm is not None and sarcasm >= self.sarcasm_threshold:
                 reasons[i].append("sarcasm")

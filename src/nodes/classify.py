@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..predictors import Predictor, Row, ask
+from ..predictors import Answers, Predictor, Row, ask
+from ..predictors.restricted import Restricted, narrowed, whole
 from .records import AnswerDict, pending_rows
 
 
 @dataclass(frozen=True)
 class Classify:
-    """Writes primary and unreadable.
+    """Writes primary and unreadable; and whole, the answers over all labels, where the primary is restricted to some.
 
     Attributes:
         primary: The classifier.
-        prior: Share of each label in the calibration data: what is known of a text that cannot be read.
+        prior: Share of each label in the calibration data, restriction aside: what is known of a text that cannot be
+            read.
     """
 
     primary: Predictor
@@ -24,18 +26,26 @@ class Classify:
     def __call__(self, state: Any) -> dict[str, Any]:
         """The share of a text that cannot be read moves its answer towards the prior by that share."""
         rows = pending_rows(state)
-        texts = [state["clean"][i] for i in rows]
-        answers = ask(self.primary, texts)
-        unknown = self._unknown(texts)
+        shorter = state.get("condensed") or [None] * len(state["clean"])
+        texts = [state["clean"][i] if shorter[i] is None else shorter[i] for i in rows]
+        answers = ask(whole(self.primary), texts)
+        unknown = self._unknown([state["clean"][i] for i in rows])  # a summary says nothing of what cannot be read
+        unreadable = [0.0] * len(state["clean"])
+        for i, share in zip(rows, unknown, strict=True):
+            unreadable[i] = max(state["foreign"][i], share)
+        pairs = zip(rows, answers.rows, strict=True)
+        mixed = [None if row is None else mix(row, self.prior, unreadable[i]) for i, row in pairs]
+        own = narrowed(self.primary, Answers(mixed, answers.errors, answers.ms))
         primary: list[AnswerDict] = [
             {"by": self.primary.name, "probabilities": None, "ms": 0.0, "error": None} for _ in state["clean"]
         ]
-        unreadable = [0.0] * len(state["clean"])
-        for i, row, error, share in zip(rows, answers.rows, answers.errors, unknown, strict=True):
-            unreadable[i] = max(state["foreign"][i], share)
-            mixed = None if row is None else mix(row, self.prior, unreadable[i])
-            primary[i] = {"by": self.primary.name, "probabilities": mixed, "ms": answers.ms, "error": error}
-        return {"primary": primary, "unreadable": unreadable}
+        for i, row, error in zip(rows, own.rows, own.errors, strict=True):
+            primary[i] = {"by": self.primary.name, "probabilities": row, "ms": own.ms, "error": error}
+        written: dict[str, Any] = {"primary": primary, "unreadable": unreadable}
+        if isinstance(self.primary, Restricted):
+            said = dict(zip(rows, mixed, strict=True))
+            written["whole"] = [said.get(i) for i in range(len(primary))]
+        return written
 
     def _unknown(self, texts: list[str]) -> list[float]:
         share = getattr(self.primary, "unknown_share", None)

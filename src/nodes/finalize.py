@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from .decider import Decider
+from .records import AnswerDict, Label, Row, standing
 
-from ..predictors import decide
-from .records import AnswerDict, Row, standing, top
+_PEOPLE = ("memory", "human")
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,12 @@ class Finalize:
     """Writes results, and for one text final_label, confidence and source.
 
     Attributes:
-        labels: Label of each column.
+        decider: What an answer is, and how sure.
         model_version: Task and version of the artefact.
-        thresholds: One per label, see :func:`healdag.predictors.decide`; None: the likeliest.
     """
 
-    labels: tuple[str, ...]
+    decider: Decider
     model_version: str
-    thresholds: tuple[float, ...] | None = None
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """Results in the form of :class:`healdag.schema.Classification`, as plain dictionaries."""
@@ -39,16 +37,17 @@ class Finalize:
         row, by, source = self._decide(state, i)
         if pending:
             by, source = "", "pending"
-        label, confidence = (None, None) if row is None or pending else self._name(row)
+        shown = [self._show(attempt, accepted=attempt["by"] == by) for attempt in attempts]
+        label, confidence = (None, None) if row is None or pending else self._name(row, by)
         return {
             "text": state["raw"][i],
             "final_label": label,
             "confidence": confidence,
             "source": source,
-            "probabilities": {} if row is None else dict(zip(self.labels, row, strict=True)),
+            "probabilities": {} if row is None else dict(zip(self.decider.labels, row, strict=True)),
             "reasons": list((state.get("reasons") or [[]] * (i + 1))[i]),
             "sarcasm": (state.get("sarcasm") or [None] * (i + 1))[i],
-            "attempts": [self._show(attempt, accepted=attempt["by"] == by) for attempt in attempts],
+            "attempts": shown,
             "decision_id": state["ids"][i],
             "model_version": self.model_version,
         }
@@ -56,46 +55,42 @@ class Finalize:
     def _decide(self, state: Any, i: int) -> tuple[Row | None, str, str]:
         """Probabilities, who they are from, and the source."""
         if state["remembered"][i] is not None:
-            return self._certain(state["remembered"][i]), "memory", "memory"
+            return self.decider.certain(state["remembered"][i]), "memory", "memory"
         if state["emoji"][i] is not None:
             return state["emoji"][i], "emoji", "emoji"
         answer = (state.get("answers") or {}).get(state["ids"][i])
         if answer is not None:
-            return self._certain(answer), "human", "human"
+            return self.decider.certain(answer), "human", "human"
         row, by = standing(state, i)
         if row is None:
             return None, "", "abstain"  # nothing could answer: said, not guessed
         first = state["primary"][i]["probabilities"]
         # The source is who first gave the label: a backup that confirms it sharpens the confidence, no more.
-        same = first is not None and self._name(first)[0] == self._name(row)[0]
+        same = first is not None and self.decider.name(first)[0] == self.decider.name(row)[0]
         return row, by, "model" if same else "backup"
 
     def _attempts(self, state: Any, i: int) -> list[AnswerDict]:
         if state["remembered"][i] is not None:
-            return [{"by": "memory", "probabilities": self._certain(state["remembered"][i]), "ms": 0.0, "error": None}]
+            return [_given("memory", self.decider.certain(state["remembered"][i]))]
         if state["emoji"][i] is not None:
-            return [{"by": "emoji", "probabilities": state["emoji"][i], "ms": 0.0, "error": None}]
+            return [_given("emoji", state["emoji"][i])]
         backups = (state.get("backup") or [None] * (i + 1))[i]
+        condensing = (state.get("condensing") or [None] * (i + 1))[i]
         attempts: list[AnswerDict] = [state["primary"][i], *(backups["attempts"] if backups else [])]
+        if condensing is not None:
+            attempts.insert(0, condensing)
         answer = (state.get("answers") or {}).get(state["ids"][i])
         if answer is not None:
-            attempts.append({"by": "human", "probabilities": self._certain(answer), "ms": 0.0, "error": None})
+            attempts.append(_given("human", self.decider.certain(answer)))
         return attempts
 
-    def _certain(self, label: str) -> Row:
-        """A person's answer is taken for the truth."""
-        return [1.0 if name == label else 0.0 for name in self.labels]
-
-    def _name(self, row: Row) -> tuple[str, float]:
-        column, confidence = top(row)
-        if self.thresholds is not None:
-            column = int(decide(np.array([row]), self.thresholds)[0])
-            confidence = row[column]
-        return self.labels[column], confidence
+    def _name(self, row: Row, by: str) -> tuple[Label, float]:
+        label, confidence = self.decider.name(row)
+        return label, 1.0 if by in _PEOPLE else confidence  # a fitted confidence of lists never quite reaches 1
 
     def _show(self, attempt: AnswerDict, *, accepted: bool) -> dict[str, Any]:
         row = attempt["probabilities"]
-        label, confidence = (None, None) if row is None else self._name(row)
+        label, confidence = (None, None) if row is None else self._name(row, attempt["by"])
         return {
             "by": attempt["by"],
             "label": label,
@@ -104,3 +99,8 @@ class Finalize:
             "accepted": accepted and row is not None,
             "error": attempt["error"],
         }
+
+
+def _given(by: str, row: Row) -> AnswerDict:
+    """An answer for which no model was asked."""
+    return {"by": by, "probabilities": row, "ms": 0.0, "error": None}

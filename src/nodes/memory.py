@@ -8,6 +8,9 @@ from typing import Any
 
 from langgraph.store.base import BaseStore, GetOp, Op
 
+from .decider import Decider
+from .records import Label
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -16,23 +19,36 @@ class Memory:
     Attributes:
         store: Any LangGraph store.
         task: Corrections are kept apart by task.
-        labels: Corrections to other labels (of an earlier model) are passed over.
+        decider: Corrections to other labels, or of the other form, are passed over: they are of another model. A list
+            of labels holds for a restricted classifier as far as its labels go, and for another one only where all of
+            its labels had been to choose from.
     """
 
     store: BaseStore
     task: str
-    labels: tuple[str, ...]
+    decider: Decider
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """One look-up per text, in one batch."""
         operations: list[Op] = [GetOp(namespace(self.task), memory_key(text)) for text in state["clean"]]
         found = self.store.batch(operations)
-        labels = [None if item is None else item.value.get("label") for item in found]  # type: ignore[union-attr]
-        return {"remembered": [label if label in self.labels else None for label in labels]}
+        return {"remembered": [None if item is None else self._usable(item.value) for item in found]}  # type: ignore[union-attr]
 
-    def remember(self, text: str, label: str, by: str | None) -> None:
+    def remember(self, text: str, label: Label, by: str | None) -> None:
         """Keeps a correction of a cleaned text; a later one replaces it."""
-        self.store.put(namespace(self.task), memory_key(text), {"label": label, "by": by})
+        value: dict[str, Any] = {"label": label, "by": by}
+        if self.decider.multi_label:
+            value["labels"] = list(self.decider.labels)
+        self.store.put(namespace(self.task), memory_key(text), value)
+
+    def _usable(self, value: dict[str, Any]) -> Label | None:
+        label = value.get("label")
+        if self.decider.multi_label and isinstance(label, list):
+            judged = value.get("labels", [])
+            if not set(self.decider.labels) <= set(judged):
+                return None
+            label = [name for name in label if name in self.decider.labels]
+        return self.decider.check(label) if self.decider.accepts(label) else None
 
 
 def namespace(task: str) -> tuple[str, ...]:

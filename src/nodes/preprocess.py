@@ -14,7 +14,10 @@ from ..text import check_text, prepare
 
 RUN_PREFIX = "run-"
 _EMPTY: dict[str, Any] = {
+    "condensed": [],
+    "condensing": [],
     "primary": [],
+    "whole": [],
     "unreadable": [],
     "sarcasm": [],
     "reasons": [],

@@ -8,6 +8,8 @@ from typing import Any
 from typing_extensions import TypedDict
 
 Row = list[float]
+Label = str | list[str]
+"""An answer: a label, or in a multi-label task the list of those that apply."""
 
 
 class AnswerDict(TypedDict):

@@ -138,14 +138,21 @@ class Encoder:
         self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     def predict_proba(
-        self, texts: Sequence[TextInput], *, temperature: float = 1.0, bias: Sequence[float] = ()
+        self,
+        texts: Sequence[TextInput],
+        *,
+        temperature: float = 1.0,
+        bias: Sequence[float] = (),
+        multi_label: bool = False,
     ) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), number of labels); see :func:`base.calibrate`.
 
-        To four decimals, none below 0.0001: matrix products of other sizes differ in the seventh digit, and a text's
-        answer should not depend on what else is in its batch.
+        To four decimals, none below 0.0001 (multi-label: nor above 0.9999): matrix products of other sizes differ in
+        the seventh digit, and a text's answer should not depend on what else is in its batch.
         """
-        exact = self.pooled(texts, lambda logits: calibrate(logits, temperature, bias))
+        exact = self.pooled(texts, lambda logits: calibrate(logits, temperature, bias, multi_label=multi_label))
+        if multi_label:
+            return np.asarray(np.clip(exact, ROUNDING, 1.0 - ROUNDING).round(DECIMALS), dtype=np.float64)
         rounded = np.round(np.maximum(exact, ROUNDING), DECIMALS)
         result: FloatArray = rounded / rounded.sum(axis=1, keepdims=True)
         return result
@@ -176,6 +183,10 @@ class Encoder:
     def length(self, text: str) -> int:
         """Tokens of a text, special tokens included, counted up to one window."""
         return len(self._tokenizer.encode(text).ids)
+
+    def exceeds_window(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the model reads at once."""
+        return [bool(encoding.overflowing) for encoding in self._tokenizer.encode_batch(list(texts))]
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Share, 0 to 1, of each text's tokens that are not in the vocabulary."""

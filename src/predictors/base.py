@@ -26,6 +26,10 @@ class Predictor(Protocol):
         name: Short name, shown in ``attempts``.
         labels: Label of each column, in order.
         version: Changes whenever the answers may change.
+
+    A predictor may have more: ``multi_label`` (True: each probability stands by itself, since a text can have several
+    labels or none; False where it is missing), ``prior`` (share of each label in its training data) and
+    ``unknown_share(texts)`` (share of each text that it cannot read).
     """
 
     name: str
@@ -33,7 +37,7 @@ class Predictor(Protocol):
     version: str
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
-        """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1.
+        """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1, unless ``multi_label``.
 
         A row of NaN means "could not answer this one". Raises only where the whole batch failed.
         """
@@ -49,12 +53,14 @@ class Spec:
         folder: The artefact folder, for kinds that have one.
         options: Settings by name (device, tokens_per_batch, ...; or what the user wrote in ``backups``).
         members: Predictors that are already loaded, by name, for kinds that combine others.
+        multi_label: Whether a text can have several labels, or none.
     """
 
     labels: tuple[str, ...]
     folder: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, Predictor] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,20 @@ def ask(predictor: Predictor, texts: Sequence[str]) -> Answers:
     except Exception as error:  # a failing model is an answer ("none"), never a crash of the graph
         log.warning("predictor %r failed on %d texts: %s: %s", predictor.name, len(texts), type(error).__name__, error)
         return Answers.failed(len(texts), f"{type(error).__name__}: {error}", _ms(start, len(texts)))
-    return check_rows(values, len(texts), len(predictor.labels), _ms(start, len(texts)))
+    ms = _ms(start, len(texts))
+    return check_rows(values, len(texts), len(predictor.labels), ms, multi_label=is_multi_label(predictor))
 
 
-def check_rows(values: Any, n: int, k: int, ms: float) -> Answers:
-    """Probabilities of shape (n, k) as rows; a row that is no distribution becomes None with an error."""
+def is_multi_label(predictor: Predictor) -> bool:
+    """Whether its probabilities stand each by itself; False for a predictor that does not say."""
+    return bool(getattr(predictor, "multi_label", False))
+
+
+def check_rows(values: Any, n: int, k: int, ms: float, *, multi_label: bool = False) -> Answers:
+    """Probabilities of shape (n, k) as rows; a row that is none becomes None with an error.
+
+    A row is a distribution: none below 0, sum 1. Multi-label: each number is from 0 to 1, whatever their sum.
+    """
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -92,11 +107,12 @@ def check_rows(values: Any, n: int, k: int, ms: float) -> Answers:
         return Answers.failed(n, f"answered shape {array.shape}, expected {(n, k)}", ms)
     finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(array).all(axis=1))
     with np.errstate(invalid="ignore"):
-        valid = finite & (array >= 0).all(axis=1) & (np.abs(array.sum(axis=1) - 1.0) < 1e-3)
+        fits = (array <= 1).all(axis=1) if multi_label else np.abs(array.sum(axis=1) - 1.0) < 1e-3
+        valid = finite & (array >= 0).all(axis=1) & fits
     rows: list[Row | None] = [row if ok else None for row, ok in zip(array.tolist(), valid, strict=True)]
+    wrong = "not a probability per label" if multi_label else "not a probability distribution"
     errors = [
-        None if ok else ("not a probability distribution" if number else "could not answer")
-        for ok, number in zip(valid, finite, strict=True)
+        None if ok else (wrong if number else "could not answer") for ok, number in zip(valid, finite, strict=True)
     ]
     return Answers(rows, errors, ms)
 
@@ -153,6 +169,30 @@ def decide(
         return np.asarray(probabilities >= (0.5 if thresholds is None else np.asarray(thresholds)), dtype=np.int64)
     weighted = probabilities if thresholds is None else probabilities / np.asarray(thresholds)
     return np.asarray(weighted.argmax(axis=1), dtype=np.int64)
+
+
+def list_confidence(
+    probabilities: FloatArray, decided: npt.ArrayLike, set_calibration: tuple[float, float] | None = None
+) -> FloatArray:
+    """How likely the whole list of a multi-label answer is right, each label in it and each left out: shape (n,).
+
+    The product over the labels of p where it was answered and 1 - p where not. That takes labels for independent and
+    is too low where they go together; a pair fitted on held-out rows (``training.list_confidence``) mends it:
+    sigmoid(offset + slope * logit(product)).
+
+    Args:
+        probabilities: Array of shape (n, labels), each 0 to 1.
+        decided: 1 for each answered label, shape (n, labels); see :func:`decide`.
+        set_calibration: Slope and offset; None for the product itself.
+
+    >>> list_confidence(np.array([[0.9, 0.2]]), np.array([[1, 0]])).round(2).tolist()
+    [0.72]
+    """
+    product: FloatArray = np.where(np.asarray(decided) == 1, probabilities, 1.0 - probabilities).prod(axis=1)
+    if set_calibration is None:
+        return product
+    slope, offset = set_calibration
+    return sigmoid(offset + slope * logits_of(product, multi_label=True))
 
 
 def _ms(start: float, n: int) -> float:

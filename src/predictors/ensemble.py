@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..artifacts import Manifest, read_json, read_manifest
+from ..artifacts import MANIFEST, Manifest, read_json, read_manifest
 from ..errors import ArtifactError
-from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, logits_of, softmax
+from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, logits_of
 
 SETUP = "ensemble.json"
+OWN = "members"
+"""Folder, in an ensemble that stands alone, with its members: 'members/0' is a member's name and its place."""
+_OWN_MEMBER = re.compile(rf"{OWN}/\d+")
 _FLOOR = 1e-4
 
 
@@ -40,10 +46,20 @@ class Irony(BaseModel):
         return result
 
 
+def evidence_of(probabilities: FloatArray, *, multi_label: bool = False) -> FloatArray:
+    """What a pool adds up: logarithms of the probabilities, or multi-label their log-odds; bounded.
+
+    Args:
+        probabilities: Shape (n, labels).
+    """
+    return logits_of(np.clip(probabilities, _FLOOR, 1 - _FLOOR if multi_label else 1.0), multi_label=multi_label)
+
+
 class Pool(BaseModel):
     """What ``ensemble.json`` holds: softmax(sum of weight * log p over the members + bias), then irony.
 
-    Genest & Zidek 1986, Statistical Science 1(1) (logarithmic opinion pools).
+    Genest & Zidek 1986, Statistical Science 1(1) (logarithmic opinion pools). In a multi-label task each label is a
+    question of its own with two answers; the pool of those is sigmoid(sum of weight * log-odds + bias).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +68,7 @@ class Pool(BaseModel):
     weights: tuple[float, ...] = Field(min_length=1, description="Weight of each member.")
     bias: tuple[float, ...] = Field(description="Per label.")
     irony: Irony | None = Field(default=None, description="None: sarcasm plays no part.")
+    multi_label: bool = Field(default=False, description="Whether a text can have several labels, or none.")
 
     def combine(self, members: Sequence[FloatArray], sarcasm: FloatArray | None = None) -> FloatArray:
         """Probabilities of shape (n, labels).
@@ -60,8 +77,9 @@ class Pool(BaseModel):
             members: Probabilities of shape (n, labels), in the order of ``members``.
             sarcasm: Probabilities of shape (n,); needed where ``irony`` is not None.
         """
-        logs = (np.log(np.clip(member, _FLOOR, 1.0)) for member in members)
-        said = softmax(np.asarray(self.bias) + sum(w * log for w, log in zip(self.weights, logs, strict=True)))
+        evidence = (evidence_of(member, multi_label=self.multi_label) for member in members)
+        pooled = cast("FloatArray", sum(w * given for w, given in zip(self.weights, evidence, strict=True)))
+        said = calibrate(pooled, bias=self.bias, multi_label=self.multi_label)
         return said if self.irony is None or sarcasm is None else self.irony.apply(said, sarcasm)
 
 
@@ -70,11 +88,18 @@ class Ensemble:
 
     Args:
         members: Loaded predictors by name; those in ``pool.members``, and 'sarcasm' where it plays a part.
+
+    Raises:
+        ArtifactError: a member is not there.
     """
 
-    def __init__(self, pool: Pool, manifest: Manifest, members: Mapping[str, Predictor]) -> None:
-        self.name = "ensemble"
+    def __init__(
+        self, pool: Pool, manifest: Manifest, members: Mapping[str, Predictor], name: str = "ensemble"
+    ) -> None:
+        self.name = name
         self.labels = manifest.labels
+        self.multi_label = manifest.multi_label
+        self.prior = manifest.prior
         self.version = f"{manifest.task}/{manifest.version}"
         self.needs = pool.members + (("sarcasm",) if pool.irony is not None else ())
         missing = [name for name in self.needs if name not in members]
@@ -87,6 +112,11 @@ class Ensemble:
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), len(labels)); NaN where a member could not answer."""
         return self.combine({name: ask(member, texts).rows for name, member in self.members.items()})
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Share of each text that no member can read, 0 to 1; members that do not say leave it to the others."""
+        shares = [member.unknown_share(texts) for member in self.members.values() if hasattr(member, "unknown_share")]
+        return [min(each) for each in zip(*shares, strict=True)] if shares else [0.0] * len(texts)
 
     def combine(self, given: Mapping[str, Sequence[Row | None]]) -> FloatArray:
         """The same from the members' rows, which must hold one entry per name in ``needs``.
@@ -102,15 +132,16 @@ class Ensemble:
             arrays = [np.array([column[i] for i in usable], dtype=np.float64) for column in columns]
             sarcasm = arrays[-1][:, 0] if self._pool.irony is not None else None
             pooled = self._pool.combine(arrays[: len(self._pool.members)], sarcasm)
-            result[usable] = calibrate(logits_of(pooled), self._temperature, self._bias)
+            logits = logits_of(pooled, multi_label=self.multi_label)
+            result[usable] = calibrate(logits, self._temperature, self._bias, multi_label=self.multi_label)
         return result
 
 
 def load(spec: Spec) -> Predictor:
-    """Loads the ensemble in ``spec.folder``; its members come ready in ``spec.members``.
+    """Loads the ensemble in ``spec.folder``; its members come ready in ``spec.members``, or lie in the folder.
 
     Raises:
-        ArtifactError: a file is missing or changed, or a member is not there.
+        ArtifactError: a file is missing or changed (a member's too), or a member is not there.
     """
     if spec.folder is None:
         raise ArtifactError("a predictor of kind 'ensemble' needs an artefact folder")
@@ -121,4 +152,23 @@ def load(spec: Spec) -> Predictor:
         raise ArtifactError(f"{str(spec.folder / SETUP)!r} is not valid: {error}") from None
     if len(pool.weights) != len(pool.members) or len(pool.bias) != len(manifest.labels):
         raise ArtifactError(f"{str(spec.folder / SETUP)!r} needs a weight per member and a bias per label")
-    return Ensemble(pool, manifest, spec.members)
+    if pool.multi_label != manifest.multi_label:
+        raise ArtifactError(f"{str(spec.folder / SETUP)!r} and the manifest differ in multi_label")
+    own = {
+        name: _load_own(spec, spec.folder, name, manifest)
+        for name in pool.members
+        if name not in spec.members and _OWN_MEMBER.fullmatch(name)
+    }
+    return Ensemble(pool, manifest, {**spec.members, **own}, str(spec.options.get("name", "ensemble")))
+
+
+def _load_own(spec: Spec, folder: Path, name: str, ensemble: Manifest) -> Predictor:
+    """A member that lies in the ensemble's folder; the ensemble's manifest holds the hash of the member's."""
+    if f"{name}/{MANIFEST}" not in ensemble.files:
+        raise ArtifactError(f"the manifest of {str(folder)!r} does not vouch for {name!r}; make the ensemble again")
+    manifest = read_manifest(folder / name)
+    if manifest.labels != ensemble.labels or manifest.multi_label != ensemble.multi_label:
+        raise ArtifactError(f"{str(folder / name)!r} has other labels than the ensemble: {list(manifest.labels)}")
+    from . import load_predictor
+
+    return load_predictor(manifest.kind, Spec(manifest.labels, folder / name, {**spec.options, "name": name}))

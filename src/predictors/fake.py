@@ -13,12 +13,12 @@ from ..config import ModelSettings
 from ..errors import ConfigError, PredictorError
 from .base import FloatArray, Predictor, Spec
 
-Answer: TypeAlias = str | Mapping[str, float] | None
-"""A label that is certain; probabilities, where labels that are not named share evenly what is left; or None for
-"could not answer"."""
+Answer: TypeAlias = str | Sequence[str] | Mapping[str, float] | None
+"""A label that is certain (multi-label: a list of them, the others being out of the question); probabilities, where
+labels that are not named share evenly what is left (multi-label: get 0); or None for "could not answer"."""
 
 UNIFORM: Mapping[str, float] = MappingProxyType({})
-"""Names no label, so all of them share evenly."""
+"""Names no label, so all of them share evenly (multi-label: each is as likely as not)."""
 
 
 class FakePredictor:
@@ -30,6 +30,7 @@ class FakePredictor:
         default: Answer to every other text.
         fail: Raised on every call; a string becomes the message of a PredictorError.
         delay: Seconds that every call takes.
+        multi_label: Whether a text can have several labels, or none; the rows then have any sum.
 
     Attributes:
         calls: The batches it was asked, in order.
@@ -52,10 +53,12 @@ class FakePredictor:
         delay: float = 0.0,
         name: str = "fake",
         version: str = "fake/1",
+        multi_label: bool = False,
     ) -> None:
         self.name = name
         self.labels = tuple(labels)
         self.version = version
+        self.multi_label = multi_label
         self.calls: list[list[str]] = []
         self._rows = {text: self._row(answer) for text, answer in (answers or {}).items()}
         self._default = self._row(default)
@@ -75,10 +78,18 @@ class FakePredictor:
     def _row(self, answer: Answer) -> FloatArray:
         if answer is None:
             return np.full(len(self.labels), np.nan)
-        given = {answer: 1.0} if isinstance(answer, str) else dict(answer)
+        if isinstance(answer, Mapping):
+            given = dict(answer)
+        else:
+            given = dict.fromkeys([answer] if isinstance(answer, str) else answer, 1.0)
         unknown = [label for label in given if label not in self.labels]
         if unknown:
             raise ConfigError(f"the answer {answer!r} names {unknown}; the labels are {list(self.labels)}")
+        if self.multi_label:
+            if not all(0 <= p <= 1 for p in given.values()):
+                raise ConfigError(f"the answer {answer!r} holds no probabilities from 0 to 1")
+            unnamed_too = 0.5 if answer is UNIFORM or answer == {} else 0.0
+            return np.array([given.get(label, unnamed_too) for label in self.labels])
         left = 1.0 - sum(given.values())
         unnamed = len(self.labels) - len(given)
         if not all(p >= 0 for p in given.values()) or left < -1e-9 or (unnamed == 0 and left > 1e-9):
@@ -93,8 +104,9 @@ def load(spec: Spec) -> Predictor:
     Raises:
         ConfigError: an option is unknown, or an answer is not possible.
     """
-    allowed = ("answers", "default", "fail", "delay", "name", "version")
+    allowed = ("answers", "default", "fail", "delay", "name", "version", "multi_label")
     unknown = sorted(spec.options.keys() - {*allowed, *ModelSettings.model_fields})
     if unknown:
         raise ConfigError(f"options of a predictor of kind 'fake': unknown {unknown}; allowed: {', '.join(allowed)}")
-    return FakePredictor(spec.labels, **{key: spec.options[key] for key in allowed if key in spec.options})
+    options = {key: spec.options[key] for key in allowed if key in spec.options}
+    return FakePredictor(spec.labels, **{"multi_label": spec.multi_label, **options})

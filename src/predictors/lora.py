@@ -23,16 +23,23 @@ class LoraClassifier:
         self.labels = manifest.labels
         self.version = f"{manifest.task}/{manifest.version}"
         self.prior = manifest.prior
+        self.multi_label = manifest.multi_label
         self._temperature, self._bias = manifest.temperature, manifest.bias
         self._encoder = encoder
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
-        """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1."""
-        return self._encoder.predict_proba(texts, temperature=self._temperature, bias=self._bias)
+        """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1, unless multi-label."""
+        return self._encoder.predict_proba(
+            texts, temperature=self._temperature, bias=self._bias, multi_label=self.multi_label
+        )
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Share, 0 to 1, of each text's tokens that the model does not know."""
         return self._encoder.unknown_share(texts)
+
+    def exceeds_window(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the model reads at once."""
+        return self._encoder.exceeds_window(texts)
 
 
 def load(spec: Spec) -> Predictor:

@@ -49,6 +49,7 @@ class TransformerClassifier:
     Args:
         encoder: The model.
         columns: For each of the model's outputs the task label's column, or None where the task has no such label.
+        multi_label: Whether the task is; the model then is too, and has an output for each of its labels.
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class TransformerClassifier:
         temperature: float = 1.0,
         name: str = "transformer",
         version: str = "transformer",
+        multi_label: bool = False,
     ) -> None:
         self.name = name
         self.labels = labels
         self.version = version
+        self.multi_label = multi_label
         self._encoder = encoder
         self._temperature = temperature
-        self._multi_label = encoder.model.config.problem_type == "multi_label_classification"
+        self._has_sigmoid = has_sigmoid(encoder)
         self._mapping = np.zeros((len(columns), len(labels)))
         for output, column in enumerate(columns):
             if column is not None:
@@ -74,12 +77,17 @@ class TransformerClassifier:
         self._covered = self._mapping.any(axis=0)
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
-        """Probabilities of shape (len(texts), len(labels)); each row sums to 1.
+        """Probabilities of shape (len(texts), len(labels)); each row sums to 1, unless multi-label.
 
         Outputs that map to one label are added up, outputs without a label dropped and the rest renormalised; a
-        label without an output gets 0. A row with nothing left is NaN.
+        label without an output gets 0. A row with nothing left is NaN. Multi-label: of outputs that map to one label
+        the largest is taken, and nothing is renormalised.
         """
-        raw = self._encoder.pooled(texts, _sigmoid) if self._multi_label else self._encoder.predict_proba(texts)
+        if self.multi_label:
+            each = self._encoder.pooled(texts, _sigmoid)
+            largest = (each[:, :, None] * self._mapping).max(axis=1)
+            return calibrate(logits_of(largest, multi_label=True), self._temperature, multi_label=True)
+        raw = self._encoder.pooled(texts, _sigmoid) if self._has_sigmoid else self._encoder.predict_proba(texts)
         mass = (raw @ self._mapping)[:, self._covered]
         total = mass.sum(axis=1, keepdims=True)
         shares = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
@@ -91,6 +99,10 @@ class TransformerClassifier:
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Share, 0 to 1, of each text's tokens that the model does not know."""
         return self._encoder.unknown_share(texts)
+
+    def exceeds_window(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the model reads at once."""
+        return self._encoder.exceeds_window(texts)
 
 
 def load(spec: Spec) -> Predictor:
@@ -104,14 +116,39 @@ def load(spec: Spec) -> Predictor:
     options = read_options(TransformerOptions, spec, "transformer")
     encoder, digest = load_encoder(options)
     outputs = [str(encoder.model.config.id2label[i]) for i in range(encoder.model.config.num_labels)]
+    columns = match_labels(outputs, spec.labels, options.label_map)
+    if spec.multi_label:
+        _check_multi_label(encoder, options.model, spec.labels, columns)
     return TransformerClassifier(
         encoder,
         spec.labels,
-        match_labels(outputs, spec.labels, options.label_map),
+        columns,
         temperature=options.temperature,
         name=options.name or "transformer",
         version=f"transformer/{Path(options.model).name}/{digest}",
+        multi_label=spec.multi_label,
     )
+
+
+def has_sigmoid(encoder: Encoder) -> bool:
+    """Whether the model was trained to judge each label by itself."""
+    return bool(encoder.model.config.problem_type == "multi_label_classification")
+
+
+def _check_multi_label(
+    encoder: Encoder, model: str | Path, labels: tuple[str, ...], columns: Sequence[int | None]
+) -> None:
+    """Raises ConfigError where the model cannot answer a multi-label task: a softmax says nothing about two at once."""
+    if not has_sigmoid(encoder):
+        raise ConfigError(
+            f"{str(model)!r} chooses one of its labels, but the task is multi-label: take a model whose config.json "
+            'says "problem_type": "multi_label_classification", or another kind, such as zero_shot'
+        )
+    missing = [label for column, label in enumerate(labels) if column not in columns]
+    if missing:
+        raise ConfigError(
+            f"no output of {str(model)!r} maps to {missing}; a backup of a multi-label task needs one for each label"
+        )
 
 
 def match_labels(

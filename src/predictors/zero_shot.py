@@ -34,6 +34,8 @@ class ZeroShotClassifier:
         encoder: A model for natural language inference.
         entailment: Its output for "the second follows from the first".
         hypotheses: One sentence per label.
+        contradiction: Its output for "the second contradicts the first"; given, the task is multi-label and each
+            label's entailment is weighed against its contradiction alone.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ZeroShotClassifier:
         *,
         entailment: int,
         hypotheses: Sequence[str],
+        contradiction: int | None = None,
         temperature: float = 1.0,
         name: str = "zero_shot",
         version: str = "zero_shot",
@@ -51,18 +54,25 @@ class ZeroShotClassifier:
         self.labels = labels
         self.version = version
         self._encoder = encoder
+        self.multi_label = contradiction is not None
         self._entailment = entailment
+        self._contradiction = contradiction
         self._hypotheses = tuple(hypotheses)
         self._temperature = temperature
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Softmax over the labels' entailment logits, of shape (len(texts), len(labels)); each row sums to 1.
 
+        Multi-label: per label the softmax over entailment and contradiction; a row has any sum.
+
         A text longer than the model reads is tested window by window, and the logits are averaged.
         """
         pairs = [(text, hypothesis) for text in texts for hypothesis in self._hypotheses]
-        logits = self._encoder.pooled(pairs, lambda logits: logits)[:, self._entailment]
-        return calibrate(logits.reshape(len(texts), len(self.labels)), self._temperature)
+        outputs = self._encoder.pooled(pairs, lambda logits: logits)
+        logits = outputs[:, self._entailment]
+        if self._contradiction is not None:
+            logits = logits - outputs[:, self._contradiction]
+        return calibrate(logits.reshape(len(texts), len(self.labels)), self._temperature, multi_label=self.multi_label)
 
 
 def load(spec: Spec) -> Predictor:
@@ -84,6 +94,7 @@ def load(spec: Spec) -> Predictor:
         spec.labels,
         entailment=_entailment_index(encoder, str(options.model)),
         hypotheses=_check_lengths(encoder, hypotheses),
+        contradiction=_contradiction_index(encoder, str(options.model)) if spec.multi_label else None,
         temperature=options.temperature,
         name=options.name or "zero_shot",
         version=f"zero_shot/{Path(options.model).name}/{digest}",
@@ -93,12 +104,29 @@ def load(spec: Spec) -> Predictor:
 def _entailment_index(encoder: Encoder, model: str) -> int:
     label2id: dict[str, int] = encoder.model.config.label2id
     for label, index in label2id.items():
-        if str(label).casefold().startswith("entail"):
+        if _entails(str(label)):
             return int(index)
     raise ConfigError(
         f"{model!r} has no label 'entailment', only {sorted(label2id)}; "
         "a zero-shot backup needs a model trained for natural language inference"
     )
+
+
+def _contradiction_index(encoder: Encoder, model: str) -> int:
+    """The output that stands against entailment: 'contradiction', or the other one of two ('not_entailment')."""
+    label2id: dict[str, int] = encoder.model.config.label2id
+    others = {str(label).casefold(): int(i) for label, i in label2id.items() if not _entails(str(label))}
+    for label, index in others.items():
+        if label.startswith("contradict") or len(others) == 1:
+            return index
+    raise ConfigError(
+        f"{model!r} has no label 'contradiction', only {sorted(label2id)}; "
+        "a zero-shot backup of a multi-label task weighs entailment against it"
+    )
+
+
+def _entails(label: str) -> bool:
+    return label.casefold().startswith("entail")
 
 
 def _check_lengths(encoder: Encoder, hypotheses: list[str]) -> list[str]:

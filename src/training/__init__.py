@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .pipeline import train
+from .sources import task_from_file
 from .tasks import Task, apply_settings, load_task
 
-__all__ = ["Task", "apply_settings", "load_task", "train"]
+__all__ = ["Task", "apply_settings", "load_task", "task_from_file", "train"]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import CURRENT, MANIFEST, Manifest, sha256
+from ..artifacts import CURRENT, MANIFEST, Manifest, SummarizerManifest, sha256
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_manifest(folder: Path, manifest: Manifest, covered: list[str]) -> None:
+def write_manifest(folder: Path, manifest: Manifest | SummarizerManifest, covered: list[str]) -> None:
     """Writes the manifest with the SHA-256 of each file in ``covered``."""
     files = {name: sha256(folder / name) for name in covered}
     full = manifest.model_copy(update={"files": files})

@@ -1,37 +1,42 @@
-"""From a task file to an artefact: adapter, calibration, backups, policy, figures and model card."""
+"""From a task file to an artefact: model, calibration, backups, policy, figures, pictures and model card."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import platform
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..artifacts import (
-    CURRENT,
-    POLICY,
-    WEIGHTS,
-    BaseReference,
-    Manifest,
-    Policy,
-    resolve_base,
-    sha256,
-)
+from ..artifacts import CURRENT, POLICY, WEIGHTS, BaseReference, Manifest, Policy, read_manifest, resolve_base, sha256
 from ..errors import UsageError
-from ..predictors import Spec, calibrate, load_predictor, logits_of
+from ..predictors import Spec, calibrate, decide, load_predictor, logits_of
 from ..predictors.lora import ADAPTER
 from .artifact_writer import replacing, set_current, write_json, write_manifest
 from .data import HELD_OUT, data_hash, load_split, prior_of, targets, texts_of
-from .datasets import Example, read_examples
-from .metrics import best_f1_thresholds, evaluate, fit_calibration
+from .datasets import Example, Split, read_examples
+from .evaluation import write_metrics_csv
+from .list_confidence import fit_list_confidence
+from .metrics import evaluate, fit_calibration, fit_thresholds
 from .model_card import model_card
+from .plots import confusion_matrix_png, training_curves_png
 from .tasks import Task, load_task
+from .versions import current_version
 
-Step = Literal["adapter", "second", "tfidf", "ensemble"]
-STEPS: tuple[Step, ...] = ("adapter", "second", "tfidf", "ensemble")
+if TYPE_CHECKING:
+    from .classical import Kind
+    from .finetune import Plan, Trained
+
+Step = Literal["model", "second", "tfidf", "ensemble"]
+STEPS: tuple[Step, ...] = ("model", "second", "tfidf", "ensemble")
+RUNS = ".training"
+"""Folder, beside a task's versions, with the checkpoints of trainings that have not ended."""
+RUN = "run.json"
 
 log = logging.getLogger("healdag")
 
@@ -44,35 +49,46 @@ def train(
     version: str,
     steps: Sequence[Step] = STEPS,
     command: str = "",
+    resume: bool | None = None,
+    announce: Callable[[Plan], None] | None = None,
 ) -> Path:
     """Trains what ``steps`` name and leaves ``models/<task>/<version>``, which becomes the current version.
 
     Args:
         source: Folder with the data sets.
         models: Folder of artefacts to write into.
-        version: Semantic version of the artefact.
+        version: Semantic version of the artefact. Without the step 'model', one that is not there yet starts as a
+            copy of the current one.
         command: The command line that was typed, for training_info.json.
+        resume: True goes on from the last checkpoint of an interrupted run with the same rows and settings and
+            refuses to start over; None goes on where there is one; False starts over.
+        announce: Is told what will be trained, before it starts.
 
     Returns:
         The artefact's folder.
+
+    Raises:
+        UsageError: the data or the settings do not allow it, or there is nothing to resume.
     """
     folder = models / task.name / version
-    if "adapter" in steps:
+    if "model" in steps:
         start = current_folder(models, task.start_from) if task.start_from else None
-        _train_adapter(task, source, folder, version, command, start)
+        _train_model(task, source, folder, command, start=start, resume=resume, announce=announce)
+    elif not folder.is_dir():
+        shutil.copytree(current_folder(models, task.name), folder)
+        _rename_version(folder, version)
     if "second" in steps and task.second is not None:
         second = load_task(task.second)
-        _train_adapter(second, source, folder / "backups" / "second", version, command, None)
-    if "tfidf" in steps:
-        from .tfidf import train_tfidf
-
-        train_tfidf(task, load_split(task, "train", source), load_split(task, "validation", source), folder, version)
-    if "ensemble" in steps:
+        _train_model(second, source, folder / "backups" / "second", command, resume=resume, announce=announce)
+    if "tfidf" in steps and task.training.method != "tfidf":
+        _train_classical(task, source, folder, version, "tfidf", as_backup=True, command=command)
+    if "ensemble" in steps and (folder / "backups").is_dir():
         from .stack import train_ensemble
 
         detector = current_folder(models, "sarcasm") if task.sarcasm else None
         train_ensemble(task, source, folder, version, detector)
     set_current(models, task.name, version)
+    shutil.rmtree(models / task.name / RUNS, ignore_errors=True)
     return folder
 
 
@@ -82,77 +98,181 @@ def current_folder(models: Path, task: str) -> Path:
     Raises:
         UsageError: the task has not been trained yet.
     """
-    pointer = models / task / CURRENT
-    if not pointer.is_file():
-        raise UsageError(f"task {task!r} has no model in {str(models)!r} yet; train it first")
-    return pointer.parent / pointer.read_text(encoding="utf-8").strip()
+    version = current_version(models / task)
+    if version is None:
+        raise UsageError(f"task {task!r} has no model in {str(models)!r} yet ({CURRENT} is missing); train it first")
+    return models / task / version
 
 
-def _train_adapter(
-    task: Task, source: Path | None, folder: Path, version: str, command: str, start: Path | None
+def _rename_version(folder: Path, version: str) -> None:
+    for path in (folder, *(folder / "backups").glob("*")):
+        manifest = read_manifest(path).model_copy(update={"version": version})
+        write_manifest(path, manifest, list(manifest.files))
+
+
+def _train_model(
+    task: Task,
+    source: Path | None,
+    folder: Path,
+    command: str,
+    *,
+    start: Path | None = None,
+    resume: bool | None = None,
+    announce: Callable[[Plan], None] | None = None,
 ) -> None:
-    from .lora import train_adapter
-
-    train_rows = load_split(task, "train", source)
+    """The primary, or a second model that is kept as a backup."""
+    rows = load_split(task, "train", source)
     auxiliary = _auxiliary_rows(task, source)
+    info = _training_info(task, rows, auxiliary, source, command)
+    if _is_done(folder, info["run"]) and resume is not False:
+        log.info("%s is trained already, with these rows and settings", folder)
+        return
+    method = task.training.method
+    if method != "lora" and method != "full":  # noqa: PLR1714 - so that the types narrow
+        _train_classical(task, source, folder, folder.name, method, as_backup=False, command=command)
+        return
+    from .finetune import fine_tune
+
+    checkpoints = _checkpoints(folder, info["run"], resume)
     base = resolve_base(task.lora.base)
-    log.info("training %s on %d rows, %d auxiliary", task.name, len(train_rows), len(auxiliary))
-    trained = train_adapter(base, task.labels, train_rows, auxiliary, task.lora, task.training, start)
+    log.info("training %s on %d rows, %d auxiliary", task.name, len(rows), len(auxiliary))
     validation = load_split(task, "validation", source)
+    trained = fine_tune(
+        base,
+        task.labels,
+        rows,
+        task.lora,
+        task.training,
+        validation=validation,
+        auxiliary=auxiliary,
+        multi_label=task.multi_label,
+        start=start,
+        checkpoints=checkpoints,
+        announce=announce,
+    )
+    truth = targets(validation, task.labels, multi_label=task.multi_label)
+    full = task.training.method == "full"
     manifest = Manifest(
-        kind="lora",
+        kind="full" if full else "lora",
         task=task.name,
-        version=version,
+        version=folder.name if folder.parent.name != "backups" else folder.parents[1].name,
         labels=task.labels,
-        prior=prior_of(targets(validation, task.labels), len(task.labels)),
+        prior=prior_of(truth, len(task.labels)),
+        multi_label=task.multi_label,
         sarcasm=task.sarcasm,
         base=BaseReference(name=task.lora.base, sha256=sha256(base / WEIGHTS)),
         max_length=task.lora.max_length,
     )
     with replacing(folder) as fresh:
-        # The name, not the folder that it was found in: that is this machine's.
-        trained.model.peft_config["default"].base_model_name_or_path = task.lora.base
-        trained.model.save_pretrained(str(fresh), safe_serialization=True, save_embedding_layers=False)
-        (fresh / "README.md").unlink(missing_ok=True)
-        covered = [ADAPTER, "adapter_config.json"]
+        covered = _save_weights(trained.model, fresh, task, base)
         write_manifest(fresh, manifest, covered)
         manifest, figures, policy = _calibrate_and_measure(fresh, manifest, task, source)
         write_manifest(fresh, manifest, covered)
-        write_json(fresh / "labels.json", list(task.labels))
-        write_json(fresh / "calibration.json", {"temperature": manifest.temperature, "bias": manifest.bias})
         write_json(fresh / POLICY, policy.model_dump(mode="json"))
-        write_json(fresh / "metrics.json", figures)
-        info = _training_info(task, train_rows, auxiliary, source, command)
-        run = {"seconds": round(trained.seconds), "history": trained.history}
-        write_json(fresh / "training_info.json", {**info, **run})
-        (fresh / "README.md").write_text(model_card(task, manifest, figures, info), encoding="utf-8")
+        write_report(fresh, task, manifest, figures, {**info, **_run_info(trained)})
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _train_classical(
+    task: Task, source: Path | None, folder: Path, version: str, kind: Kind, *, as_backup: bool, command: str
+) -> None:
+    from .classical import train_classical
+
+    train, validation, test = (load_split(task, split, source) for split in get_args(Split))
+    train_classical(task, train, validation, test, folder, version, kind=kind, as_backup=as_backup, command=command)
+
+
+def write_report(folder: Path, task: Task, manifest: Manifest, figures: dict[str, Any], info: dict[str, Any]) -> None:
+    """Everything in an artefact folder that people read: figures, tables, pictures of the training, model card."""
+    write_json(folder / "labels.json", list(task.labels))
+    write_json(folder / "calibration.json", {"temperature": manifest.temperature, "bias": manifest.bias})
+    write_json(folder / "metrics.json", figures)
+    write_metrics_csv(folder / "metrics.csv", figures)
+    write_json(folder / "training_info.json", info)
+    if info.get("history"):
+        training_curves_png(folder / "training_curves.png", info["history"])
+    (folder / "README.md").write_text(model_card(task, manifest, figures, info), encoding="utf-8")
+
+
+def _is_done(folder: Path, run: str) -> bool:
+    """Whether the folder holds the finished result of this very run: a later step of it was interrupted."""
+    path = folder / "training_info.json"
+    if not path.is_file():
+        return False
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("run") == run)
+
+
+def _checkpoints(folder: Path, run: str, resume: bool | None) -> Path:
+    """The folder for checkpoints, with those of an interrupted run in it where it is the same run."""
+    from .trainer import last_checkpoint
+
+    backup = folder.parent.name == "backups"
+    version = folder.parents[1] if backup else folder
+    place = version.parent / RUNS / (f"{version.name}-{folder.name}" if backup else version.name)
+    same = (place / RUN).is_file() and json.loads((place / RUN).read_text(encoding="utf-8")).get("run") == run
+    found = last_checkpoint(place) if same else None
+    if resume and found is None:
+        why = "its rows or settings were others" if place.is_dir() and not same else "no checkpoint of it is there"
+        raise UsageError(f"nothing to resume in {str(place)!r}: {why}; leave --resume out to start over")
+    if found is not None and resume is not False:
+        log.info("going on from %s", found.name)
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / RUN, {"run": run})
+    return place
+
+
+def _save_weights(model: Any, folder: Path, task: Task, base: Path) -> list[str]:
+    """Writes the weights; returns the files that the manifest vouches for."""
+    if task.training.method == "full":
+        from transformers import AutoTokenizer
+
+        model.save_pretrained(str(folder), safe_serialization=True)
+        AutoTokenizer.from_pretrained(str(base)).save_pretrained(str(folder))
+        return [WEIGHTS, "config.json", "tokenizer.json"]
+    # The name, not the folder that it was found in: that is this machine's.
+    model.peft_config["default"].base_model_name_or_path = task.lora.base
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    return [ADAPTER, "adapter_config.json"]
 
 
 def _calibrate_and_measure(
     folder: Path, manifest: Manifest, task: Task, source: Path | None
 ) -> tuple[Manifest, dict[str, Any], Policy]:
-    """Fits temperature and bias on the validation split, then measures the calibrated model on the test split.
+    """Fits temperature, bias and thresholds on the validation split, then measures on the test split.
 
     Returns:
         The manifest with its calibration; figures for validation before and after, and for test; the policy.
     """
-    predictor = load_predictor(manifest.kind, Spec(task.labels, folder))
+    multi = task.multi_label
+    predictor = load_predictor(manifest.kind, Spec(manifest.labels, folder))
     validation = load_split(task, "validation", source)
-    truth = targets(validation, task.labels)
+    truth = targets(validation, task.labels, multi_label=multi)
     raw = predictor.predict_proba(texts_of(validation))
-    logs = logits_of(raw)
-    temperature, bias = fit_calibration(logs, truth, with_bias=True)
-    fitted = calibrate(logs, temperature, bias)
-    policy = Policy(thresholds=best_f1_thresholds(fitted, truth) if task.decision == "f1" else None)
+    logits = logits_of(raw, multi_label=multi)
+    temperature, bias = fit_calibration(logits, truth, with_bias=True, multi_label=multi)
+    fitted = calibrate(logits, temperature, bias, multi_label=multi)
+    thresholds = fit_thresholds(fitted, truth, task.decision, multi_label=multi)
+    policy = Policy(
+        thresholds=thresholds,
+        set_calibration=fit_list_confidence(fitted, truth, thresholds) if multi else None,
+    )
     figures: dict[str, Any] = {
-        "validation_uncalibrated": evaluate(raw, truth, task.labels),
-        "validation": evaluate(fitted, truth, task.labels, policy.thresholds),
+        "validation_uncalibrated": evaluate(raw, truth, task.labels, multi_label=multi),
+        "validation": evaluate(fitted, truth, task.labels, thresholds, multi_label=multi),
     }
+    said, right = decide(fitted, thresholds, multi_label=multi), truth
     test = load_split(task, "test", source)
     if test:
-        values = calibrate(logits_of(predictor.predict_proba(texts_of(test))), temperature, bias)
-        figures["test"] = evaluate(values, targets(test, task.labels), task.labels, policy.thresholds)
+        right = targets(test, task.labels, multi_label=multi)
+        answers = logits_of(predictor.predict_proba(texts_of(test)), multi_label=multi)
+        values = calibrate(answers, temperature, bias, multi_label=multi)
+        said = decide(values, thresholds, multi_label=multi)
+        figures["test"] = evaluate(values, right, task.labels, thresholds, multi_label=multi)
         log.info("test: %s", {key: figures["test"][key] for key in ("accuracy", "macro_f1", "ece")})
+    confusion_matrix_png(folder / "confusion_matrix.png", right, said, task.labels, multi_label=multi)
     return manifest.model_copy(update={"temperature": temperature, "bias": bias}), figures, policy
 
 
@@ -168,19 +288,33 @@ def _auxiliary_rows(task: Task, source: Path | None) -> list[Example]:
 def _training_info(
     task: Task, rows: Sequence[Example], auxiliary: Sequence[Example], source: Path | None, command: str
 ) -> dict[str, Any]:
+    hashes: dict[str, str] = {split: data_hash(load_split(task, split, source)) for split in HELD_OUT}
+    hashes |= {"train": data_hash(rows), "auxiliary": data_hash(auxiliary)}
+    settings = task.model_dump(mode="json")
+    identity = json.dumps([settings["labels"], settings["lora"], settings["training"], hashes], sort_keys=True)
     packages = ("torch", "transformers", "peft", "scikit-learn")
     return {
         "command": command,
-        "task": task.model_dump(mode="json"),
+        "run": hashlib.sha256(identity.encode()).hexdigest(),
+        "task": settings,
         "rows": len(rows),
-        "rows_per_label": dict(Counter(row.label for row in rows)),
+        "rows_per_label": dict(Counter(label for row in rows for label in row.labels)),
         "auxiliary_rows": len(auxiliary),
-        "data_sha256": {
-            "train": data_hash(rows),
-            "auxiliary": data_hash(auxiliary),
-            **{split: data_hash(load_split(task, split, source)) for split in HELD_OUT},
-        },
+        "data_sha256": hashes,
         "seed": task.training.seed,
         "packages": {name: package_version(name) for name in packages},
         "machine": platform.machine(),
+    }
+
+
+def _run_info(trained: Trained) -> dict[str, Any]:
+    return {
+        "seconds": round(trained.seconds),
+        "precision": trained.plan.precision,
+        "batch_size": trained.plan.batch_size,
+        "gradient_accumulation": trained.plan.accumulation,
+        "trained_weights": trained.plan.trained,
+        "best_step": trained.best_step,
+        "alarms": list(trained.alarms),
+        "history": trained.history,
     }

@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..artifacts import POLICY, BackupPolicy, Manifest, Policy, Rule, read_manifest, read_policy
-from ..predictors import FloatArray, Spec, calibrate, decide, load_predictor, logits_of
-from ..predictors.ensemble import SETUP, Irony, Pool
+from ..artifacts import MANIFEST, POLICY, BackupPolicy, Manifest, Policy, Rule, read_manifest, read_policy
+from ..errors import UsageError
+from ..predictors import FloatArray, Spec, calibrate, decide, list_confidence, load_predictor, logits_of
+from ..predictors.ensemble import SETUP, Irony, Pool, evidence_of
 from .artifact_writer import replacing, write_json, write_manifest
 from .data import load_split, prior_of, read_references, targets, texts_of
-from .metrics import IntArray, best_f1_thresholds, evaluate, fit_calibration
+from .list_confidence import fit_list_confidence
+from .metrics import IntArray, Objective, accuracy, evaluate, fit_calibration, fit_thresholds, macro_f1
 from .tasks import Task
 
-BACKUPS = ("second", "tfidf")
+FIRST_BACKUPS = ("second", "tfidf")
+"""These are asked first; other backups follow by name."""
+ENSEMBLE = "ensemble"
 FOLDS = 10
 EXTRA_WEIGHT = 0.3
 """Weight of a sincere row that is not of the validation sets, in the fit of the pool."""
@@ -40,40 +44,56 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
     """Fits the ensemble on held-out rows, and the policy on its cross-validated answers.
 
     Args:
-        folder: The artefact, with its adapter and the members in ``backups/`` in place.
-        detector: Folder of the sarcasm adapter, where sarcasm can change the answer.
+        folder: The artefact, with its model and the members in ``backups/`` in place; without any backup nothing is
+            fitted.
+        detector: Folder of the sarcasm adapter, where sarcasm can change the answer; a multi-label task has none.
+
+    Raises:
+        UsageError: there are too few held-out rows.
     """
+    backups = backups_in(folder)
+    if not backups:
+        log.info("no backups in %s: no ensemble", folder)
+        return
+    multi = task.multi_label
     field = load_split(task, "validation", source)
     known = {row.text for row in field}
     extra = [row for row in read_references(task, task.ensemble, "validation", source) if row.text not in known]
     rows = [*field, *extra]
-    truth = targets(rows, task.labels)
+    truth = targets(rows, task.labels, multi_label=multi)
     in_field = np.arange(len(rows)) < len(field)
-    backups = [name for name in BACKUPS if (folder / "backups" / name).is_dir()]
     members = member_probabilities(folder, task, texts_of(rows), backups)
-    sarcasm = sarcasm_probabilities(detector, texts_of(rows)) if detector is not None else None
+    sarcasm = sarcasm_probabilities(detector, texts_of(rows)) if detector is not None and not multi else None
     evidence = Evidence(members, sarcasm, truth, in_field, np.array([row.sarcastic for row in rows]))
-    crossed = logits_of(cross_validated(evidence, task.training.seed))
-    temperature, bias = fit_calibration(crossed[in_field], truth[in_field], with_bias=True)
-    pooled = calibrate(crossed, temperature, bias)
+    crossed = logits_of(cross_validated(evidence, task.training.seed), multi_label=multi)
+    temperature, bias = fit_calibration(crossed[in_field], truth[in_field], with_bias=True, multi_label=multi)
+    pooled = calibrate(crossed, temperature, bias, multi_label=multi)
     manifest = Manifest(
         kind="ensemble",
         task=task.name,
         version=version,
         labels=task.labels,
         prior=prior_of(truth[in_field], len(task.labels)),
+        multi_label=multi,
         temperature=temperature,
         bias=bias,
     )
-    answers = {name: values[in_field] for name, values in members.items()} | {"ensemble": pooled[in_field]}
+    answers = {name: values[in_field] for name, values in members.items()} | {ENSEMBLE: pooled[in_field]}
     policy = fit_policy(read_policy(folder), answers, truth[in_field], decision=task.decision)
-    with replacing(folder / "backups" / "ensemble") as fresh:
+    with replacing(folder / "backups" / ENSEMBLE) as fresh:
         write_json(fresh / SETUP, fit_pool(evidence).model_dump(mode="json"))
         write_manifest(fresh, manifest, [SETUP])
         figures = {"rows": len(field), "extra_rows": len(extra)}
-        write_json(fresh / "metrics.json", figures | evaluate_both(pooled, truth, in_field, task))
+        write_json(fresh / "metrics.json", figures | evaluate_both(pooled, truth, in_field, task, policy))
     write_json(folder / POLICY, policy.model_dump(mode="json"))
     log.info("policy: %s", policy)
+
+
+def backups_in(folder: Path) -> list[str]:
+    """Names of the artefact's backups beside the ensemble, in the order in which they are asked."""
+    there = {path.parent.name for path in (folder / "backups").glob(f"*/{MANIFEST}")} - {ENSEMBLE}
+    names = sorted(name for name in there if not name.startswith("."))
+    return [name for name in FIRST_BACKUPS if name in names] + [name for name in names if name not in FIRST_BACKUPS]
 
 
 def member_probabilities(
@@ -101,7 +121,7 @@ class Evidence:
     Attributes:
         members: Probabilities of shape (n, labels) by name, the primary first.
         sarcasm: The detector's probabilities, shape (n,); None where sarcasm plays no part.
-        truth: Column of the right label, shape (n,).
+        truth: Column of the right label, shape (n,); multi-label: 0 or 1, shape (n, labels).
         in_field: Which rows are of the validation sets, shape (n,).
         sarcastic: Which rows are known to be sarcastic, shape (n,).
     """
@@ -122,12 +142,23 @@ class Evidence:
             self.sarcastic[rows],
         )
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row can have several labels, or none."""
+        return self.truth.ndim == 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and labels."""
+        n, k = next(iter(self.members.values())).shape
+        return n, k
+
     def combine(self, pool: Pool) -> FloatArray:
         """The pool's answers, shape (n, labels)."""
         return pool.combine(list(self.members.values()), self.sarcasm)
 
     def loss(self, probabilities: FloatArray, weights: FloatArray) -> float:
-        """Weighted log loss."""
+        """Weighted log loss of a single-label task."""
         right = np.clip(probabilities[np.arange(len(self.truth)), self.truth], 1e-12, 1.0)
         return float(-(weights * np.log(right)).sum() / weights.sum())
 
@@ -137,18 +168,29 @@ def fit_pool(evidence: Evidence) -> Pool:
     from scipy.optimize import minimize
 
     sincere = evidence.at(~evidence.sarcastic)
-    weights = np.where(sincere.in_field, 1.0, EXTRA_WEIGHT)
-    m, k = len(sincere.members), next(iter(sincere.members.values())).shape[1]
+    multi, (_, k) = evidence.multi_label, evidence.shape
+    share = np.where(sincere.in_field, 1.0, EXTRA_WEIGHT)
+    share /= share.sum()
+    # Shape (members, rows, labels): what the weights multiply.
+    given = np.stack([evidence_of(values, multi_label=multi) for values in sincere.members.values()])
+    right = sincere.truth if multi else np.eye(k)[sincere.truth]
+    m = len(given)
 
-    def pool_of(x: FloatArray) -> Pool:
-        return Pool(members=tuple(sincere.members), weights=tuple(x[:m].tolist()), bias=tuple(x[m:].tolist()))
-
-    def loss(x: FloatArray) -> float:
-        return sincere.loss(sincere.combine(pool_of(x)), weights) + PENALTY * float((x[m:] ** 2).sum())
+    def loss(x: FloatArray) -> tuple[float, FloatArray]:
+        """The log loss (multi-label: summed over the labels) with its gradient."""
+        bias = x[m:]
+        pooled = np.tensordot(x[:m], given, axes=1) + bias
+        total = np.logaddexp(0, pooled).sum(axis=1) if multi else np.logaddexp.reduce(pooled, axis=1)
+        gap = share[:, None] * (calibrate(pooled, multi_label=multi) - right)
+        slope = np.concatenate([np.einsum("mnk,nk->m", given, gap), gap.sum(axis=0) + 2 * PENALTY * bias])
+        return float(share @ (total - (right * pooled).sum(axis=1))) + PENALTY * float((bias**2).sum()), slope
 
     start = np.zeros(m + k)
     start[0] = 1.0
-    pool = pool_of(np.round(minimize(loss, start, method="L-BFGS-B").x, 5))
+    x = np.round(minimize(loss, start, jac=True, method="L-BFGS-B").x, 5)
+    pool = Pool(
+        members=tuple(sincere.members), weights=tuple(x[:m].tolist()), bias=tuple(x[m:].tolist()), multi_label=multi
+    )
     if evidence.sarcasm is None or not evidence.sarcastic.any():
         return pool
     return pool.model_copy(update={"irony": fit_irony(evidence, pool)})
@@ -181,60 +223,116 @@ def fit_irony(evidence: Evidence, pool: Pool) -> Irony:
 
 
 def cross_validated(evidence: Evidence, seed: int) -> FloatArray:
-    """Probabilities for each row by a pool that has not seen it, of shape (n, labels)."""
-    from sklearn.model_selection import StratifiedKFold
+    """Probabilities for each row by a pool that has not seen it, of shape (n, labels).
 
-    result: FloatArray = np.zeros(next(iter(evidence.members.values())).shape)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for fit, held_out in folds.split(result, evidence.truth * 2 + evidence.in_field):
-        result[held_out] = evidence.at(held_out).combine(fit_pool(evidence.at(fit)))
+    Raises:
+        UsageError: there are fewer than two rows.
+    """
+    result: FloatArray = np.zeros(evidence.shape)
+    folds = folds_of(evidence, seed)
+    for fold in range(int(folds.max()) + 1):
+        held_out = folds == fold
+        result[held_out] = evidence.at(held_out).combine(fit_pool(evidence.at(~held_out)))
     return result
 
 
-def fit_policy(policy: Policy, answers: dict[str, FloatArray], truth: IntArray, decision: str = "argmax") -> Policy:
+def folds_of(evidence: Evidence, seed: int) -> IntArray:
+    """Fold of each row, shape (n,): ten at most, every label spread over them as evenly as its rows allow.
+
+    Raises:
+        UsageError: there are fewer than two rows.
+    """
+    n, k = evidence.shape
+    if n < 2:
+        raise UsageError(f"the weights of an ensemble are learned on held-out rows; there are {n}, give two at least")
+    label = evidence.truth
+    if evidence.multi_label:  # a row goes with its rarest label; k stands for none
+        rarity = np.argsort(np.argsort(label.sum(axis=0)))
+        label = np.where(label == 1, rarity, k).min(axis=1)
+    shuffled = np.random.default_rng(seed).permutation(n)
+    # Dealt out like cards, stratum after stratum, so that no fold stays empty.
+    order = shuffled[np.argsort((label * 2 + evidence.in_field)[shuffled], kind="stable")]
+    folds = np.zeros(n, dtype=np.int64)
+    folds[order] = np.arange(n) % min(FOLDS, n)
+    return folds
+
+
+def fit_policy(
+    policy: Policy, answers: dict[str, FloatArray], truth: IntArray, decision: Objective = "argmax"
+) -> Policy:
     """The threshold with the best held-out score, and what each backup fixed and broke below it.
 
-    The score is the accuracy, or for the decision 'f1' the F1 of the first label. Of thresholds as good as the best
-    within 0.0005 the lowest is taken: it asks the backups least.
-    A backup that fixes no more than it breaks never overrides; it still speaks through the ensemble.
+    The score is the accuracy (multi-label: the share of rows with the whole list right); for the decision 'macro_f1',
+    and 'f1' of a multi-label task, the macro-F1; for 'f1' otherwise the F1 of the first label. Of thresholds as good
+    as the best within 0.0005 the lowest is taken: it asks the backups least.
+    A backup that fixes no more than it breaks never overrides; it still speaks through the ensemble. Right is right
+    as a whole: a list with one wrong label is wrong.
 
     Args:
         policy: What is known so far.
         answers: Probabilities of shape (n, labels) of 'model', of each backup, and last of 'ensemble'.
-        truth: Column of the right label, shape (n,).
-        decision: 'argmax' or 'f1'.
+        truth: Column of the right label, shape (n,); multi-label: 0 or 1, shape (n, labels).
+        decision: 'argmax', 'f1' or 'macro_f1'.
     """
-    cut = best_f1_thresholds(answers["ensemble"], truth) if decision == "f1" else None
-    said = {name: decide(values, cut) for name, values in answers.items()}
-    right = {name: answer == truth for name, answer in said.items()}
-    confidence = answers["model"].max(axis=1)
-    grid = [round(0.01 * step, 2) for step in range(30, 101)]
-    scores = [_score(np.where(confidence < t, said["ensemble"], said["model"]), truth, decision) for t in grid]
+    multi = truth.ndim == 2
+    cut = fit_thresholds(answers[ENSEMBLE], truth, decision, multi_label=multi)
+    said = {name: decide(values, cut, multi_label=multi) for name, values in answers.items()}
+    right = {name: _right(truth, answer) for name, answer in said.items()}
+    # One pair for whoever answers, so from the answers of both who mostly do.
+    both = np.vstack([answers["model"], answers[ENSEMBLE]])
+    pair = fit_list_confidence(both, np.vstack([truth, truth]), cut) if multi else None
+    sure = {
+        name: list_confidence(values, said[name], pair) if multi else values.max(axis=1)
+        for name, values in answers.items()
+    }
+    confidence = sure["model"]
+    grid = [round(0.01 * step, 2) for step in range(0 if multi else 30, 101)]
+    scores = [_score(_escalated(confidence < t, said), truth, decision, both.shape[1]) for t in grid]
     threshold = next(t for t, score in zip(grid, scores, strict=True) if score >= max(scores) - 0.0005)
     backups: dict[str, BackupPolicy] = {}
-    for name, values in answers.items():
+    for name in answers:
         if name == "model":
             continue
-        rule: Rule = "always" if name == "ensemble" else "surer"
-        overrides = (confidence < threshold) & ((values.max(axis=1) > confidence) | (rule == "always"))
+        rule: Rule = "always" if name == ENSEMBLE else "surer"
+        overrides = (confidence < threshold) & ((sure[name] > confidence) | (rule == "always"))
         fixed = int((overrides & right[name] & ~right["model"]).sum())
         broke = int((overrides & ~right[name] & right["model"]).sum())
         backups[name] = BackupPolicy(rule=rule if fixed > broke else "never", n=len(truth), fixed=fixed, broke=broke)
-    if backups["ensemble"].rule == "always":
+    if backups[ENSEMBLE].rule == "always":
         # The ensemble has the last word and includes the others' evidence; alone they are asked for it only.
-        backups = {n: b if n == "ensemble" else b.model_copy(update={"rule": "never"}) for n, b in backups.items()}
-    return policy.model_copy(update={"threshold": threshold, "thresholds": cut, "backups": backups})
+        backups = {n: b if n == ENSEMBLE else b.model_copy(update={"rule": "never"}) for n, b in backups.items()}
+    found = {"threshold": threshold, "thresholds": cut, "set_calibration": pair, "backups": backups}
+    return policy.model_copy(update=found)
 
 
-def _score(said: IntArray, truth: IntArray, decision: str) -> float:
+def _right(truth: IntArray, said: IntArray) -> BoolArray:
+    """Which rows are right as a whole, shape (n,)."""
+    same: BoolArray = np.asarray(said == truth)
+    return np.asarray(same.all(axis=1)) if same.ndim == 2 else same
+
+
+def _escalated(doubted: BoolArray, said: dict[str, IntArray]) -> IntArray:
+    """The ensemble's answer where the model's is doubted."""
+    rows = doubted[:, None] if said["model"].ndim == 2 else doubted
+    return np.where(rows, said[ENSEMBLE], said["model"])
+
+
+def _score(said: IntArray, truth: IntArray, decision: Objective, k: int) -> float:
     from sklearn.metrics import f1_score
 
-    return float(f1_score(truth == 0, said == 0, zero_division=0) if decision == "f1" else (said == truth).mean())
+    if decision == "argmax":
+        return accuracy(truth, said)
+    if decision == "f1" and truth.ndim == 1:
+        return float(f1_score(truth == 0, said == 0, zero_division=0))
+    return macro_f1(truth, said, k)
 
 
-def evaluate_both(stacked: FloatArray, truth: IntArray, in_field: Any, task: Task) -> dict[str, Any]:
+def evaluate_both(
+    stacked: FloatArray, truth: IntArray, in_field: BoolArray, task: Task, policy: Policy
+) -> dict[str, Any]:
     """Figures on the validation rows, and on the extra rows."""
-    figures = {"validation": evaluate(stacked[in_field], truth[in_field], task.labels)}
-    if not in_field.all():
-        figures["extra"] = evaluate(stacked[~in_field], truth[~in_field], task.labels)
-    return figures
+
+    def figures(rows: BoolArray) -> dict[str, Any]:
+        return evaluate(stacked[rows], truth[rows], task.labels, policy.thresholds, multi_label=task.multi_label)
+
+    return {"validation": figures(in_field)} | ({} if in_field.all() else {"extra": figures(~in_field)})

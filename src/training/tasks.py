@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..config import LoraSettings, Settings, TrainingSettings
 from ..errors import ConfigError
@@ -31,6 +31,36 @@ class DataReference(BaseModel):
     licence: str | None = Field(default=None, description="Licence of the set, for the data card.")
 
 
+class Balance(BaseModel):
+    """How many rows of each label ``healdag prepare`` keeps; of a label with fewer, all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int = Field(ge=1, description="Rows of each label in train.")
+    validation: int = Field(ge=1, description="Rows of each label in validation.")
+    test: int = Field(ge=1, description="Rows of each label in test.")
+    fill: tuple[DataReference, ...] = Field(
+        default=(), description="Sets that fill up train, where the task's own have too few rows of a label."
+    )
+
+
+class AugmentationSettings(BaseModel):
+    """New training rows made from those that are there; see ``training/augment.py``. English tasks only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    methods: tuple[str, ...] | None = Field(default=None, description="Names of methods; None: all that can be used.")
+    target_per_label: int | None = Field(default=None, ge=1, description="Rows up to which a rare label is filled.")
+    factor: float | None = Field(default=None, gt=0, description="New rows per row, in place of target_per_label.")
+    seed: int = 13
+
+    @model_validator(mode="after")
+    def _has_one_plan(self) -> Self:
+        if (self.target_per_label is None) == (self.factor is None):
+            raise ValueError("augmentation needs target_per_label or factor, one of them")
+        return self
+
+
 class Task(BaseModel):
     """What a task file holds."""
 
@@ -49,13 +79,22 @@ class Task(BaseModel):
     ensemble: tuple[DataReference, ...] = Field(
         default=(), description="Sets whose validation rows fit the ensemble too, beside those in validation."
     )
-    decision: Literal["argmax", "f1"] = Field(
-        default="argmax", description="'f1': the first of two labels is answered from the probability of best F1 on."
+    decision: Literal["argmax", "f1", "macro_f1"] = Field(
+        default="argmax",
+        description="'f1': the first of two labels is answered from the probability of best F1 on; 'macro_f1': "
+        "thresholds per label for the best macro-F1 (multi-label: both mean each label's best F1).",
     )
     second: str | None = Field(
         default=None, description="Task file of a second adapter, with the same labels, that is kept as a backup."
     )
     start_from: str | None = Field(default=None, description="Task whose adapter the training starts from.")
+    balance: Balance | None = Field(default=None, description="The balanced set that ``healdag prepare`` makes.")
+    research_only: bool = Field(
+        default=False, description="Whether the data's terms keep the model from being shipped."
+    )
+    augmentation: AugmentationSettings | None = Field(
+        default=None, description="How the training rows are added to; None: not at all."
+    )
     training: TrainingSettings = TrainingSettings()
     lora: LoraSettings = LoraSettings()
 

@@ -1,0 +1,205 @@
+"""``healdag evaluate``: how good a model, or the whole graph around it, is on labelled texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from .options import DeviceOption
+from .terminal import console, data_stdout, plain
+from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOption, checked_source
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..predictors import FloatArray
+    from ..training.candidates import Artifact
+    from ..training.evaluation import Measured, Model
+
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="test, validation, train, or all. Default: test; with --data all of the file, or its test part where the "
+        "model was trained on that file.",
+    ),
+]
+SourceOption = Annotated[
+    Path | None, typer.Option("--source", metavar="DIR", help="Folder with the data sets of the task.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Write the figures and the picture into this folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The figures as JSON, for programs.")]
+HEADLINES = (
+    *("accuracy", "macro_f1", "weighted_f1", "micro_f1", "macro_precision", "macro_recall", "roc_auc"),
+    *("average_precision", "hamming_loss", "log_loss", "brier", "ece_before", "ece", "confidence_before", "confidence"),
+)
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="TASK|FOLDER", help="A task, task@version, task/backup, or the folder of a model."),
+    ] = "emotion",
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="X.Y.Z", help="Version of the task's model.")
+    ] = None,
+    data: DataOption = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    separator: SeparatorOption = None,
+    split: SplitOption = None,
+    source: SourceOption = None,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="Measure the whole classifier, its backups included, not the model alone.")
+    ] = False,
+    detect_sarcasm: Annotated[
+        bool,
+        typer.Option(
+            "--detect-sarcasm",
+            help="Let the sarcasm detector say which texts are sarcastic, not the field 'sarcastic'.",
+        ),
+    ] = False,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    device: DeviceOption = None,
+) -> None:
+    """Measure a model on labelled texts: figures per class and per kind of text, intervals, latency.
+
+    On your own data: healdag evaluate TASK --data my.csv --text-column body --label-column tag.
+    With --out: metrics.json, metrics.csv and confusion_matrix.png.
+    """
+    from ..training import candidates
+    from ..training.data import data_hash
+    from ..training.evaluation import measure
+    from ..training.labelled import labelled_rows
+
+    found = candidates.find(model, version)
+    rows, part = labelled_rows(
+        found,
+        data=data,
+        text_column=text_column,
+        label_column=label_column,
+        separator=separator,
+        split=split,
+        source=checked_source(source),
+    )
+    opened = graph_model(found, device=device) if graph else candidates.open_artifact(found, device=device or "auto")
+    measured = measure(opened, rows, detector=candidates.detector(device or "auto") if detect_sarcasm else None)
+    figures = {
+        "model": f"{found.manifest.task}/{found.manifest.version}",
+        "kind": "graph" if graph else found.manifest.kind,
+        "data": {"split": part, "rows": len(rows), "sha256": data_hash(rows)},
+        part: measured.figures,
+    }
+    if out is not None:
+        write_evaluation(out, measured, figures)
+    if as_json:
+        data_stdout().write(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+        return
+    _print(opened.name, part, measured.figures)
+    if out is not None:
+        console().print(plain(f"written: {out}"), soft_wrap=True)
+
+
+def graph_model(found: Artifact, *, device: str | None = None) -> Model:
+    """The whole classifier around an artefact, as something that can be measured."""
+    from ..training import candidates
+    from ..training.evaluation import Model
+
+    answer, labels = graph_answer(found, device)
+    manifest = found.manifest
+    name = found.name if found.name.startswith(candidates.GRAPH) else f"{candidates.GRAPH}{found.name}"
+    size = candidates.size_of(found.folder, backups=True)
+    return Model(name, labels, answer, manifest.multi_label, size)
+
+
+def graph_answer(found: Artifact, device: str | None) -> tuple[Any, tuple[str, ...]]:
+    """A function from texts to probabilities and answers, as healdag.training.evaluation.Model has it; the labels."""
+    import numpy as np
+
+    from ..graph import create_classifier
+    from ..schema import Classification
+
+    classifier = create_classifier(str(found.folder), device=device, human_review=False)
+    labels, multi_label = classifier.labels, found.manifest.multi_label
+    place = {label: i for i, label in enumerate(labels)}
+
+    def answer(texts: Sequence[str]) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        probabilities = np.full((len(texts), len(labels)), np.nan)
+        said = np.zeros(probabilities.shape, dtype=np.int64)
+        for i, result in enumerate(classifier.classify_many(texts, errors="return")):
+            if isinstance(result, Classification):
+                probabilities[i] = [result.probabilities.get(label, np.nan) for label in labels]
+                given = result.final_label
+                chosen = () if given is None else (given,) if isinstance(given, str) else given
+                said[i, [place[label] for label in chosen]] = 1
+        if multi_label:
+            return probabilities, said
+        return probabilities, np.where(said.any(axis=1), said.argmax(axis=1), -1)
+
+    return answer, labels
+
+
+def write_evaluation(folder: Path, measured: Measured, figures: Mapping[str, Any]) -> None:
+    """Writes metrics.json, metrics.csv and confusion_matrix.png into ``folder``: all three or none."""
+    from ..training.artifact_writer import write_json
+    from ..training.evaluation import adding_to, write_metrics_csv
+    from ..training.plots import confusion_matrix_png
+
+    with adding_to(folder) as fresh:
+        write_json(fresh / "metrics.json", figures)
+        write_metrics_csv(fresh / "metrics.csv", {key: figures[key] for key in (figures["data"]["split"],)})
+        confusion_matrix_png(
+            fresh / "confusion_matrix.png",
+            measured.truth,
+            measured.predicted,
+            measured.labels,
+            multi_label=measured.multi_label,
+        )
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A figure for a table; a dash where it is not defined."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table whose first column is text and whose others are numbers."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(columns[0], overflow="fold")
+    for name in columns[1:]:
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
+
+
+def _print(name: str, part: str, figures: Mapping[str, Any]) -> None:
+    latency = figures["latency_ms"]
+    headline = table(f"{name}: {figures['n']:,} rows ({part})", "figure", "value", "95 % interval")
+    for key in HEADLINES:
+        if key in figures:
+            span = figures["intervals"].get(key)
+            shown = f"{span[0]:.3f} to {span[1]:.3f}" if span is not None else ""
+            headline.add_row(key.replace("_", " "), figure(figures[key]), shown)
+    headline.add_row("ms per text, alone / in a batch", f"{latency['single']:.2f} / {latency['batch']:.2f}", "")
+    if figures["unanswered"]:
+        headline.add_row("rows without an answer", str(figures["unanswered"]), "")
+    classes = table("per label", "label", "precision", "recall", "F1", "ROC-AUC", "rows")
+    for label, values in figures["per_class"].items():
+        shown_values = (figure(values[key]) for key in ("precision", "recall", "f1", "roc_auc"))
+        classes.add_row(plain(label), *shown_values, f"{values['support']:,}")
+    slices = table("kinds of text", "kind", "accuracy", "macro-F1", "ECE", "rows")
+    for kind, values in figures["slices"].items():
+        slices.add_row(
+            plain(kind), *(figure(values[key]) for key in ("accuracy", "macro_f1", "ece")), f"{values['n']:,}"
+        )
+    for shown_table in (headline, classes, slices):
+        console().print(shown_table)
+        console().print()

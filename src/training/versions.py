@@ -1,0 +1,68 @@
+"""Versions of models, X.Y.Z: X for other labels or another base, Y for a training, Z for what is fitted after it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..artifacts import CURRENT, MANIFEST, Manifest
+from ..errors import UsageError
+
+FIRST = "1.0.0"
+_FORM = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+def versions(folder: Path) -> list[str]:
+    """The versions in ``models/<task>``, oldest first."""
+    names = (path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    return sorted((name for name in names if _FORM.fullmatch(name)), key=_key)
+
+
+def check_version(version: str) -> str:
+    """The version as it is.
+
+    Raises:
+        UsageError: it is not of the form X.Y.Z.
+    """
+    if _FORM.fullmatch(version) is None:
+        raise UsageError(f"version {version!r} is not of the form X.Y.Z, for example {FIRST}")
+    return version
+
+
+def next_version(folder: Path, labels: Sequence[str], base: str | None, *, trained: bool) -> str:
+    """The version that a new model gets.
+
+    Args:
+        folder: ``models/<task>``.
+        labels: Labels of the new model.
+        base: Name of its base, None for a model without one.
+        trained: Whether the model itself is trained, rather than only what is fitted on its answers.
+
+    Raises:
+        UsageError: nothing is there whose answers could be fitted.
+    """
+    there = versions(folder)
+    if not there:
+        if not trained:
+            raise UsageError(f"no model in {str(folder)!r} to add to; train the step 'model' first")
+        return FIRST
+    major, minor, patch = _key(there[-1])
+    if not trained:
+        return f"{major}.{minor}.{patch + 1}"
+    before = Manifest.model_validate_json((folder / there[-1] / MANIFEST).read_text(encoding="utf-8"))
+    same_base = (before.base.name if before.base is not None else None) == base
+    same = same_base and set(before.labels) == set(labels)
+    return f"{major}.{minor + 1}.0" if same else f"{major + 1}.0.0"
+
+
+def current_version(folder: Path) -> str | None:
+    """The version in use in ``models/<task>``, or None."""
+    pointer = folder / CURRENT
+    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+
+
+def _key(version: str) -> tuple[int, int, int]:
+    found = _FORM.fullmatch(version)
+    assert found is not None
+    return int(found[1]), int(found[2]), int(found[3])
