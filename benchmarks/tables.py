@@ -100,7 +100,43 @@ def emoji() -> str:
     return "\n".join(rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"accuracy": accuracy, "sarcasm": sarcasm, "shift": shift, "emoji": emoji}
+def tasks() -> str:
+    """What the other tasks reach, by benchmarks/tasks.py."""
+    rows = ["| task | test rows | accuracy | macro-F1 | command |", "|---|---|---|---|---|"]
+    for name, found in load("tasks").items():
+        first = found["runs"][0]
+        figures, several = found.get("mean", first["test"]), len(found["runs"])
+        command = first["command"].replace(" --source DATA --models DIR", "")
+        note = f" (mean of {several} seeds)" if several > 1 else ""
+        rows.append(
+            f"| {name}{note} | {first['test']['n']:,} | {figures['accuracy']:.3f} | {figures['macro_f1']:.3f} "
+            f"| `{command}` |"
+        )
+    return "\n".join(rows)
+
+
+def speed() -> str:
+    """How fast a LoRA adapter is trained, by benchmarks/training_speed.py."""
+    f = load("training_speed")
+    whole, beside = f["whole"], f["side_by_side"]
+    runs = beside["runs"]
+    scores = {name: " and ".join(f"{run['macro_f1']:.3f}" for run in found) for name, found in runs.items()}
+    return (
+        f"Training speed on {f['machine']['cores']} CPU cores: {whole['rows']:,} short texts x {whole['epochs']:g} epochs "
+        f"in {whole['minutes']:.1f} minutes ({whole['texts_per_second']:.0f} texts/s). Beside a plain Hugging Face Trainer "
+        f"script (fp32, padded to 128 tokens) in the same run, on {beside['rows']:,} rows: {beside['ratio']:.1f} times its "
+        f"texts per second; validation macro-F1 {scores['healdag']} against {scores['plain']}."
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "sarcasm": sarcasm,
+    "shift": shift,
+    "emoji": emoji,
+    "tasks": tasks,
+    "speed": speed,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -455,6 +455,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
     calls: list[dict[str, Any]] = []
 
     def fake_train(task: Any, **options: Any) -> Path:
+        options.pop("announce")
         calls.append({"task": task.name, **options})
         folder = options["models"] / task.name / options["version"]
         if not folder.exists():
@@ -469,7 +470,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
 
 def test_train(trainings: list[dict[str, Any]]) -> None:
     output = ok(
-        "train", "emotion", "--source", "data", "--models", "out", "--version", "1.2.3", "--steps", "tfidf, adapter"
+        "train", "emotion", "--source", "data", "--models", "out", "--version", "1.2.3", "--steps", "tfidf, model"
     )
     assert output == f"{Path('out/emotion/1.2.3')}: accuracy 0.500, macro-F1 0.250 on test\n"
     assert trainings == [
@@ -478,17 +479,63 @@ def test_train(trainings: list[dict[str, Any]]) -> None:
             "source": Path("data"),
             "models": Path("out"),
             "version": "1.2.3",
-            "steps": ("adapter", "tfidf"),
-            "command": "healdag train emotion --source data --models out --version 1.2.3 --steps 'tfidf, adapter'",
+            "steps": ("model", "tfidf"),
+            "command": "healdag train emotion --source data --models out --version 1.2.3 --steps 'tfidf, model'",
+            "resume": None,
         }
     ]
 
 
 def test_train_picks_the_version(trainings: list[dict[str, Any]]) -> None:
-    for steps in ("adapter", "adapter,tfidf,ensemble", "tfidf"):
+    for steps in ("model", "model,tfidf,ensemble", "tfidf"):
         ok("train", "sarcasm", "--source", "data", "--models", "out", "--steps", steps)
-    # The fake does what training does: the new version becomes the current one.
-    assert [call["version"] for call in trainings] == ["1.0.0", "1.1.0", "1.1.0"]
+    ok("train", "sarcasm", "--source", "data", "--models", "out", "--method", "tfidf_lr")
+    # A training, a training, something added to a model, another base (none).
+    assert [call["version"] for call in trainings] == ["1.0.0", "2.0.0", "2.0.1", "2.1.0"]
+
+
+def test_train_hands_on_profile_and_options(
+    trainings: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = []
+    monkeypatch.setattr(sys.modules["healdag.cli.train"], "_run", lambda task, *_a, **_k: seen.append(task) or tmp_path)
+    (tmp_path / "metrics.json").write_text('{"test": {"accuracy": 1, "macro_f1": 1}}', encoding="utf-8")
+    (tmp_path / "c.yaml").write_text("training: {patience: 7}\n", encoding="utf-8")
+    config = ("--config", str(tmp_path / "c.yaml"))
+    ok("train", "sarcasm", "--source", "data", "--profile", "fullscale", "--epochs", "2", *config)
+    training = seen[0].training
+    # The option wins over the profile, the file over the profile too, the profile over the task.
+    assert (training.epochs, training.patience, training.schedule) == (2.0, 7, "cosine_with_restarts")
+    assert seen[0].lora.r == 32
+    assert "fast: " in refused("train", "sarcasm", "--source", "data", "--profile", "slow")
+
+
+def test_a_full_disk_says_what_to_do(
+    trainings: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    def full(*_args: Any, **_options: Any) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device", "out/x")
+
+    monkeypatch.setattr(healdag.training, "train", full)
+    assert "healdag models prune" in refused("train", "sarcasm", "--source", "data", "--models", "out", code=1)
+
+
+def test_prune_deletes_checkpoints_and_old_versions_only(tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0", "1.10.0"):
+        make_model(tmp_path, "mood", version, accuracy=0.5, macro_f1=0.25)
+    (tmp_path / "mood" / "current").write_text("1.1.0\n", encoding="utf-8")
+    checkpoint = tmp_path / "mood" / ".training" / "1.3.0" / "checkpoint-5"
+    checkpoint.mkdir(parents=True)
+    assert "would delete" in ok("models", "prune", "--models", str(tmp_path), "--dry-run")
+    assert checkpoint.is_dir()
+    ok("models", "prune", "--models", str(tmp_path))
+    assert not checkpoint.exists()
+    assert len(list(tmp_path.glob("mood/*/manifest.json"))) == 4
+    ok("models", "prune", "--models", str(tmp_path), "--keep", "2")
+    assert sorted(p.parent.name for p in tmp_path.glob("mood/*/manifest.json")) == ["1.1.0", "1.10.0"]
+    assert "nothing to delete" in run("models", "prune", "--models", str(tmp_path)).stderr
 
 
 def test_train_default_folder(trainings: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -508,10 +555,13 @@ def test_train_default_folder(trainings: list[dict[str, Any]], monkeypatch: pyte
         (["nope", "--source", "data"], "no task 'nope'"),
         (["emotion", "--source", "none"], "no folder 'none' for --source"),
         (["emotion", "--source", "data", "--version", "../1"], "X.Y.Z"),
-        (["emotion", "--source", "data", "--steps", "adapter,magic"], "adapter, second, tfidf, ensemble"),
-        (["emotion", "--source", "data", "--steps", ","], "adapter, second, tfidf, ensemble"),
-        (["emotion", "--source", "data", "--steps", "tfidf"], "train the step 'adapter' first"),
-        (["emotion", "--source", "data", "--steps", "tfidf", "--version", "3.0.0"], "no model '3.0.0'"),
+        (["emotion", "--source", "data", "--steps", "model,magic"], "model, second, tfidf, ensemble"),
+        (["emotion", "--source", "data", "--steps", ","], "model, second, tfidf, ensemble"),
+        (["emotion", "--source", "data", "--steps", "tfidf"], "train the step 'model' first"),
+        (["emotion", "--source", "data", "--steps", "tfidf", "--version", "3.0.0"], "train the step 'model' first"),
+        (["--source", "data"], "--data FILE"),
+        (["emotion", "--source", "data", "--text-column", "t"], "--data FILE"),
+        (["--data", "none.csv"], "none.csv"),
     ],
 )
 def test_train_mistakes(trainings: list[dict[str, Any]], args: list[str], words: str) -> None:

@@ -161,12 +161,13 @@ def test_auto_takes_the_pool_where_members_know_different_things(tmp_path: Path)
             Example(" ".join("gone" if word in WORDS[blind] else word for word in row.text.split()), row.labels)
             for row in rows["train"]
         ]
-        folder = tmp_path / f"member{number}"
+        folder = tmp_path / f"member{number}" / "1.0.0"
         train_classical(task, blurred, rows["validation"], [], folder, "1.0.0", kind="tfidf_lr", as_backup=False)
         members.append(folder)
     made = combine_models("both", members, task, source=tmp_path, models=tmp_path / "models", version="1.0.0")
     assert made.method == "pool"
     assert made.scores["pool"] > made.scores["best"]
+    assert len(made.members) == len(made.weights) == 2  # of the same task, version and folder's name
 
 
 @pytest.mark.parametrize("name", ["members/1/manifest.json", "members/0/model.skops", SETUP])

@@ -37,7 +37,7 @@ from healdag.training.evaluation import (
     uncalibrated,
     write_metrics_csv,
 )
-from healdag.training.labelled import labelled_rows
+from healdag.training.labelled import labelled_rows, seen_in_training
 from healdag.training.metrics import (
     accuracy,
     best_f1_thresholds,
@@ -484,6 +484,14 @@ def test_of_its_own_training_data_a_model_is_measured_on_the_test_part(model: Pa
     trained_on = {row.text for row in labelled_rows(find(str(model)), data=moved, split="train")[0]}
     assert not trained_on & {row.text for row in test}
     assert len(labelled_rows(find(str(model)), data=moved, split="all")[0]) == len(rows)
+    seen = next(row for row in rows if row[0] in trained_on)
+    assert seen_in_training(find(str(model)), labelled_rows(find(str(model)), data=moved)[0]) is None  # the file moved
+    moved.rename(path)
+    assert seen_in_training(find(str(model)), test) == 0
+    subset = tmp_path / "subset.csv"
+    subset.write_text(f"text,label\n{seen[0]},{seen[1]}\na new text,joy\n", encoding="utf-8")
+    result = run("evaluate", model, "--data", subset)
+    assert "warning: 1 of 2 texts were in the training data" in result.stderr
     other = tmp_path / "other.csv"
     other.write_text("text,label\nhappy me,joy\nsad me,sadness\n", encoding="utf-8")
     assert labelled_rows(find(str(model)), data=other)[1] == "all"

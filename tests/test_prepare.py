@@ -165,8 +165,13 @@ def test_a_balanced_set_is_filled_up_and_never_repeats(tmp_path: Path, monkeypat
     assert len(texts) == len(set(texts))
 
     # Where rows can be made from others, they fill up what is left; a made row that is there already does not count.
-    def augment_rows(rows: list[Example], *, n: int, seed: int) -> list[Example]:
-        return [rows[0], *(Example(f"made up {i} {'abc'[i % 3] * 5}", rows[0].labels) for i in range(n))]
+    def augment_rows(rows: list[Example], *, n: int, seed: int, held_out: list[str]) -> list[Example]:
+        return [
+            rows[0],
+            Example("turned round", ("joy",)),
+            Example(held_out[0], rows[0].labels),
+            *(Example(f"made up {i} {'abc'[i % 3] * 5}", rows[0].labels) for i in range(n)),
+        ]
 
     fake = types.ModuleType("healdag.training.augment")
     fake.augment_rows = augment_rows  # type: ignore[attr-defined]

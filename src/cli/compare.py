@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .evaluate import JsonOption, OutOption, SourceOption, SplitOption, figure, graph_model, table
+from .evaluate import JsonOption, OutOption, SourceOption, SplitOption, figure, graph_model, table, warn_of_seen
 from .options import DeviceOption
 from .terminal import console, data_stdout, plain
 from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOption, checked_source
@@ -61,6 +61,7 @@ def compare(
         split=split,
         source=checked_source(source),
     )
+    warn_of_seen(reference, rows)
     compared = run(models, rows)
     if out is not None:
         write_comparison(out, compared)

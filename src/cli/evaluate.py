@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from .options import DeviceOption
-from .terminal import console, data_stdout, plain
+from .terminal import console, data_stdout, plain, report
 from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOption, checked_source
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..predictors import FloatArray
     from ..training.candidates import Artifact
+    from ..training.datasets import Example
     from ..training.evaluation import Measured, Model
 
 SplitOption = Annotated[
@@ -91,6 +92,7 @@ def evaluate(
         split=split,
         source=checked_source(source),
     )
+    warn_of_seen(found, rows)
     opened = graph_model(found, device=device) if graph else candidates.open_artifact(found, device=device or "auto")
     measured = measure(opened, rows, detector=candidates.detector(device or "auto") if detect_sarcasm else None)
     figures = {
@@ -107,6 +109,19 @@ def evaluate(
     _print(opened.name, part, measured.figures)
     if out is not None:
         console().print(plain(f"written: {out}"), soft_wrap=True)
+
+
+def warn_of_seen(found: Artifact, rows: Sequence[Example]) -> None:
+    """A line on stderr where the model was trained on some of the rows."""
+    from ..training.labelled import seen_in_training
+
+    seen = seen_in_training(found, rows)
+    if seen:
+        report(
+            f"{seen:,} of {len(rows):,} texts were in the training data of {found.name!r}: figures on them say little "
+            "about new texts; --split test leaves them out where this is the file that it was trained on",
+            prefix="warning: ",
+        )
 
 
 def graph_model(found: Artifact, *, device: str | None = None) -> Model:
@@ -173,7 +188,7 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 def table(title: str, *columns: str) -> Table:
     """An empty table whose first column is text and whose others are numbers."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(title=plain(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column(columns[0], overflow="fold")
     for name in columns[1:]:
         made.add_column(name, justify="right", no_wrap=True)

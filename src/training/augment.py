@@ -251,7 +251,8 @@ class _Workshop:
         return None
 
     def _is_new(self, text: str) -> bool:
-        return text not in self._taken and letters_of(text) not in self._forbidden
+        letters = letters_of(text)
+        return text not in self._taken and letters not in self._forbidden and any(c.isalnum() for c in letters)
 
     def _is_wanted(self, labels: tuple[str, ...], label: str | None) -> bool:
         return self._known_labels.issuperset(labels) and (label is None or label in labels)

@@ -24,7 +24,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self._bar: Any = None
         self._task: Any = None
         self._said = 0
-        self._loss = float("nan")
+        self._loss: float | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Shows the bar."""
@@ -48,7 +48,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Moves on."""
         if self._bar is not None:
-            text = f"epoch {state.epoch:.1f}  loss {self._loss:.3f}"
+            text = f"epoch {state.epoch:.1f}  loss {self._shown()}"
             self._bar.update(self._task, completed=state.global_step, description=text)
             return
         tenth = 10 * state.global_step // max(state.max_steps, 1)
@@ -57,6 +57,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             log.info(
                 "step %d of %d, epoch %.2f, loss %.4f", state.global_step, state.max_steps, state.epoch, self._loss
             )
+
+    def _shown(self) -> str:
+        return "not known yet" if self._loss is None else f"{self._loss:.4f}"
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Says how good the model is."""

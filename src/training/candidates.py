@@ -145,7 +145,6 @@ def open_item(item: str, reference: Artifact, *, device: str = "auto") -> Model:
         nearest = NearestLabel(
             base,
             manifest.labels,
-            multi_label=manifest.multi_label,
             max_length=manifest.max_length,
             device=device,
         )

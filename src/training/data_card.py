@@ -22,8 +22,8 @@ def data_card(task: Task, report: Mapping[str, Any]) -> str:
         f"---\n{yaml.safe_dump(_front_matter(task, report), sort_keys=False, allow_unicode=True)}---",
         f"# {task.name}: prepared data\n\n{task.description}. Made with `healdag prepare`, seed {report['seed']}: "
         "texts cleaned as in serving (HTML, URLs, control characters, elongations, emoji as words), then freed of "
-        "duplicates and near-duplicates (Jaccard index of character 5-grams of 0.9 or more) within and across splits; a "
-        "held-out row wins over a training row.",
+        "duplicates and near-duplicates (Jaccard index of character 5-grams of 0.9 or more) within and across "
+        "splits; a held-out row wins over a training row.",
         f"## Licences\n\n{task.licence}" + ("\n\nResearch only." if task.research_only else ""),
         "## Sources\n\n" + _sources(task, report),
         "## Rows\n\n" + _counts({"label": report["kept"], "": {s: {"all": n} for s, n in report["rows"].items()}}),

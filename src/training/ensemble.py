@@ -35,13 +35,14 @@ log = logging.getLogger("healdag")
 class Member:
     """A model that an ensemble is made of."""
 
+    number: int
     folder: Path
     manifest: Manifest
 
     @property
     def title(self) -> str:
-        """Its task and version, with its kind."""
-        return f"{self.manifest.task}@{self.manifest.version} ({self.manifest.kind}, {self.folder.name})"
+        """Its number, from 1, its task and version, its kind and the name of its folder: no two have the same."""
+        return f"{self.number}. {self.manifest.task}@{self.manifest.version} ({self.manifest.kind}, {self.folder.name})"
 
 
 @dataclass(frozen=True)
@@ -131,20 +132,21 @@ def combine_models(
     opened = _open(members, task)
     rows, test = load_split(task, "validation", source), load_split(task, "test", source)
     evidence = _evidence(opened, rows, task)
-    seed = task.training.seed
-    singles = {
-        member.title: _macro_f1(values, evidence.truth)
-        for member, values in zip(opened, evidence.members.values(), strict=True)
-    }
-    crossed = {"pool": cross_validated(evidence, seed), "best": _cross_picked(evidence, seed)}
-    scores = {way: _macro_f1(values, evidence.truth) for way, values in crossed.items() if method in (way, "auto")}
+    values, truth, seed = list(evidence.members.values()), evidence.truth, task.training.seed
+    said = [_answers(each, truth, task) for each in values]
+    singles = {member.title: _score(truth, each, len(task.labels)) for member, each in zip(opened, said, strict=True)}
+    scores: dict[str, float] = {}
+    if method != "best":
+        crossed = cross_validated(evidence, seed)
+        scores["pool"] = _score(truth, _answers(crossed, truth, task), len(task.labels))
+    if method != "pool":
+        scores["best"] = _score(truth, _cross_picked(evidence, said, seed), len(task.labels))
     # A pool that is no better than its best member is not worth the others' time.
-    taken: Method = "best" if method == "best" or (method == "auto" and scores["pool"] <= scores["best"]) else "pool"
-    picked = list(range(len(opened))) if taken == "pool" else [_best(evidence)]
+    taken: Method = "best" if scores.get("best", -1.0) >= scores.get("pool", -1.0) else "pool"
+    picked = list(range(len(opened))) if taken == "pool" else [_best(said, truth, len(task.labels))]
     pool = _pool(evidence, taken, picked)
     log.info("%s: %s, of cross-validated macro-F1 %s", name, taken, {way: round(s, 4) for way, s in scores.items()})
-    values = list(evidence.members.values())
-    answers = crossed["pool"] if taken == "pool" else pool.combine([values[i] for i in picked])
+    answers = crossed if taken == "pool" else pool.combine([values[i] for i in picked])
     kept = [opened[i] for i in picked]
     weights = {member.title: weight for member, weight in zip(kept, pool.weights, strict=True)}
     fitted = _fit(name, version, task, answers, evidence.truth)
@@ -180,7 +182,7 @@ def _open(folders: Sequence[Path], task: Task) -> list[Member]:
     places = list(dict.fromkeys(folder.resolve() for folder in folders))
     if len(places) < 2:
         raise UsageError(f"an ensemble needs two different members at least; got {[str(folder) for folder in folders]}")
-    opened = [Member(place, read_manifest(place)) for place in places]
+    opened = [Member(number, place, read_manifest(place)) for number, place in enumerate(places, start=1)]
     for member in opened:
         has = member.manifest
         if has.labels != task.labels or has.multi_label != task.multi_label:
@@ -213,24 +215,28 @@ def _evidence(opened: Sequence[Member], rows: Sequence[Example], task: Task) -> 
     return Evidence(answers, None, truth, np.ones(n, dtype=bool), np.zeros(n, dtype=bool))
 
 
-def _macro_f1(probabilities: FloatArray, truth: IntArray) -> float:
-    multi = truth.ndim == 2
-    return round(macro_f1(truth, decide(probabilities, multi_label=multi), probabilities.shape[1]), 5)
+def _answers(probabilities: FloatArray, truth: IntArray, task: Task) -> IntArray:
+    """What is answered with the thresholds that the task's decision calls for; see healdag.predictors.decide."""
+    thresholds = fit_thresholds(probabilities, truth, task.decision, multi_label=task.multi_label)
+    return decide(probabilities, thresholds, multi_label=task.multi_label)
 
 
-def _best(evidence: Evidence) -> int:
+def _score(truth: IntArray, said: IntArray, k: int) -> float:
+    return round(macro_f1(truth, said, k), 5)
+
+
+def _best(said: Sequence[IntArray], truth: IntArray, k: int) -> int:
     """Place of the member with the best macro-F1; of equals the first."""
-    return int(np.argmax([_macro_f1(values, evidence.truth) for values in evidence.members.values()]))
+    return int(np.argmax([_score(truth, each, k) for each in said]))
 
 
-def _cross_picked(evidence: Evidence, seed: int) -> FloatArray:
-    """Probabilities for each row by the member that is best on the other folds, shape (n, labels)."""
-    folds = folds_of(evidence, seed)
-    values = list(evidence.members.values())
-    result: FloatArray = np.zeros(evidence.shape)
+def _cross_picked(evidence: Evidence, said: Sequence[IntArray], seed: int) -> IntArray:
+    """The answer to each row by the member that is best on the other folds, in the shape of the truth."""
+    folds, truth = folds_of(evidence, seed), evidence.truth
+    result = np.zeros_like(truth)
     for fold in range(int(folds.max()) + 1):
-        held_out = folds == fold
-        result[held_out] = values[_best(evidence.at(~held_out))][held_out]
+        out = folds == fold
+        result[out] = said[_best([each[~out] for each in said], truth[~out], evidence.shape[1])][out]
     return result
 
 

@@ -285,7 +285,7 @@ def _datasets() -> Any:
 
 def _read_parquet(path: Path) -> Table:
     library = _datasets()
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
     from pyarrow import parquet
 
     try:

@@ -325,7 +325,8 @@ class _Run:
             learning_rate=settings.learning_rate,
             lr_scheduler_type=settings.schedule,
             lr_scheduler_kwargs=restarts,
-            warmup_steps=settings.warmup_steps,
+            # A fixed number of steps must not be most of a short training.
+            warmup_steps=min(settings.warmup_steps, max(1.0, 0.2 * plan.steps)),
             weight_decay=settings.weight_decay,
             bf16=plan.precision == "bf16",
             fp16=plan.precision == "fp16",

@@ -83,6 +83,18 @@ def task_of(found: Artifact) -> Task:
         ) from None
 
 
+def seen_in_training(found: Artifact, rows: Sequence[Example]) -> int | None:
+    """How many of the rows a model was trained on, by their text; None where its training data is no file at hand."""
+    trained = trained_task(found)
+    if trained is None or not is_own_data(trained.train[0].set, None):
+        return None
+    try:
+        known = {row.text for row in load_split(trained, "train", None)}
+    except UsageError:  # the file is gone, or another one stands there
+        return None
+    return sum(row.text in known for row in rows)
+
+
 def trained_task(found: Artifact) -> Task | None:
     """The task as it is kept in the folder's training_info.json, or, for a backup, in that of its model; or None."""
     content = _training_info(found)

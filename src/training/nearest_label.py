@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..artifacts import WEIGHTS, sha256
-from ..predictors import FloatArray, sigmoid, softmax
+from ..predictors import FloatArray, softmax
 from ..predictors._encoder import pick_device, quiet_transformers
 
 SCALE = 20.0
@@ -22,7 +22,7 @@ class NearestLabel:
     """Zero-shot: cosine similarity of the text's and the labels' names' embeddings, with a softmax.
 
     An embedding is the mean of the base's last layer over the tokens; a text is read up to ``max_length`` tokens. In
-    a multi-label task each label is answered for itself: sigmoid(20 * (similarity - 0.5)).
+    a multi-label task too the probabilities sum to 1, so that at most one label is answered.
 
     Args:
         base: Folder of the pretrained base.
@@ -34,7 +34,6 @@ class NearestLabel:
         base: Path,
         labels: tuple[str, ...],
         *,
-        multi_label: bool = False,
         max_length: int = 128,
         device: str = "auto",
     ) -> None:
@@ -42,7 +41,6 @@ class NearestLabel:
 
         self.name = "base"
         self.labels = labels
-        self.multi_label = multi_label
         self.version = f"base/{base.name}/{sha256(base / WEIGHTS)[:12]}"
         self._device = pick_device(device)
         self._max_length = max_length
@@ -52,11 +50,10 @@ class NearestLabel:
         self._names = self._embed([label.replace("_", " ").replace("-", " ") for label in labels])
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
-        """Probabilities of shape (len(texts), len(labels)), not calibrated; each row sums to 1 (single-label)."""
+        """Probabilities of shape (len(texts), len(labels)), not calibrated; each row sums to 1."""
         if not texts:
             return np.zeros((0, len(self.labels)))
-        similarity = self._embed(texts) @ self._names.T
-        return sigmoid(SCALE * (similarity - 0.5)) if self.multi_label else softmax(SCALE * similarity)
+        return softmax(SCALE * (self._embed(texts) @ self._names.T))
 
     def _embed(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors of shape (len(texts), hidden)."""

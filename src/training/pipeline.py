@@ -13,7 +13,18 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..artifacts import CURRENT, POLICY, WEIGHTS, BaseReference, Manifest, Policy, read_manifest, resolve_base, sha256
+from ..artifacts import (
+    CURRENT,
+    POLICY,
+    WEIGHTS,
+    BaseReference,
+    Manifest,
+    Policy,
+    find_artifact,
+    read_manifest,
+    resolve_base,
+    sha256,
+)
 from ..errors import UsageError
 from ..predictors import Spec, calibrate, decide, load_predictor, logits_of
 from ..predictors.lora import ADAPTER
@@ -72,7 +83,7 @@ def train(
     """
     folder = models / task.name / version
     if "model" in steps:
-        start = current_folder(models, task.start_from) if task.start_from else None
+        start = _model_of(models, task.start_from) if task.start_from else None
         _train_model(task, source, folder, command, start=start, resume=resume, announce=announce)
     elif not folder.is_dir():
         shutil.copytree(current_folder(models, task.name), folder)
@@ -85,7 +96,7 @@ def train(
     if "ensemble" in steps and (folder / "backups").is_dir():
         from .stack import train_ensemble
 
-        detector = current_folder(models, "sarcasm") if task.sarcasm else None
+        detector = _model_of(models, "sarcasm") if task.sarcasm else None
         train_ensemble(task, source, folder, version, detector)
     set_current(models, task.name, version)
     shutil.rmtree(models / task.name / RUNS, ignore_errors=True)
@@ -102,6 +113,11 @@ def current_folder(models: Path, task: str) -> Path:
     if version is None:
         raise UsageError(f"task {task!r} has no model in {str(models)!r} yet ({CURRENT} is missing); train it first")
     return models / task / version
+
+
+def _model_of(models: Path, task: str) -> Path:
+    """Another task's model: the one in ``models``, or else where models are looked for."""
+    return current_folder(models, task) if (models / task / CURRENT).is_file() else find_artifact(task)
 
 
 def _rename_version(folder: Path, version: str) -> None:

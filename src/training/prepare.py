@@ -29,6 +29,7 @@ WINS: tuple[Split, ...] = ("test", "validation", "train")
 EDGE_SHARE = 0.4
 """Share of a label's train rows that edge cases may take before the others are drawn."""
 
+_MADE_PER_KEPT = 4
 _CLEANINGS = 5  # mark-up within escaped mark-up comes to rest after one or two
 
 log = logging.getLogger("healdag")
@@ -224,6 +225,7 @@ def _balanced(
     """The number of rows of each label that the task's balance asks for; held out: texts that people wrote."""
     generator = np.random.default_rng(report.seed)
     result: Splits = {}
+    held_out = [row.example.text for split in WINS[:-1] for row in splits[split]]
     for split in SPLITS:
         wanted: int = getattr(balance, split)
         rows: list[PreparedRow] = []
@@ -231,7 +233,7 @@ def _balanced(
             pool = _shuffled([row for row in splits[split] if row.example.labels == (label,)], generator)
             if split == "train":
                 extra = _shuffled([row for row in fill if row.example.labels == (label,)], generator)
-                chosen = _filled(_with_edges(pool, wanted), extra, wanted, report.seed)
+                chosen = _filled(_with_edges(pool, wanted), extra, wanted, report.seed, held_out)
             else:
                 chosen = [row for row in pool if not row.authored][:wanted]
             if len(chosen) < wanted:
@@ -261,24 +263,30 @@ def _with_edges(pool: Sequence[PreparedRow], wanted: int) -> list[PreparedRow]:
     return [pool[place] for place in sorted(taken)]
 
 
-def _filled(rows: list[PreparedRow], extra: Sequence[PreparedRow], wanted: int, seed: int) -> list[PreparedRow]:
+def _filled(
+    rows: list[PreparedRow], extra: Sequence[PreparedRow], wanted: int, seed: int, held_out: Sequence[str]
+) -> list[PreparedRow]:
     """The rows, filled up from ``extra``, and then by augmentation of what is there."""
     full = [*rows, *extra][: max(wanted, len(rows))]
     if len(full) >= wanted or not full:
         return full
-    made = _augmented([row.example for row in full], wanted - len(full), seed)
-    known = {words_of(row.example.text) for row in full}
-    fresh = {words_of(row.text): row for row in made if words_of(row.text) not in known}
-    return full + [PreparedRow(row, "augmented") for row in list(fresh.values())[: wanted - len(full)]]
+    made = _augmented([row.example for row in full], wanted - len(full), seed, held_out)
+    return full + [PreparedRow(row, "augmented") for row in made]
 
 
-def _augmented(rows: Sequence[Example], n: int, seed: int) -> list[Example]:
-    """Up to n rows made from others; none where the augmentation is not there."""
+def _augmented(rows: Sequence[Example], n: int, seed: int, held_out: Sequence[str]) -> list[Example]:
+    """Up to n rows made from others, with their label and other words; none where the augmentation is not there."""
     name = f"{__package__}.augment"
     if find_spec(name) is None:
         return []
-    augment: Callable[..., list[Example]] = import_module(name).augment_rows
-    return augment(rows, n=n, seed=seed)
+    augment: Callable[..., Sequence[Example]] = import_module(name).augment_rows
+    known = {words_of(text) for text in (*held_out, *(row.text for row in rows))}
+    fresh: dict[str, Example] = {}
+    # More than n are asked for: some have another label (negation), or differ in punctuation alone.
+    for row in augment(rows, n=_MADE_PER_KEPT * n, seed=seed, held_out=held_out):
+        if row.labels == rows[0].labels and words_of(row.text) not in known:
+            fresh.setdefault(words_of(row.text), row)
+    return list(fresh.values())[:n]
 
 
 def _shuffled(rows: Sequence[PreparedRow], generator: np.random.Generator) -> list[PreparedRow]:

@@ -15,6 +15,7 @@ from .tasks import DataReference, Task
 
 SAMPLE: dict[Split, int] = {"train": 300, "validation": 100, "test": 100}
 _SET = "sample"
+_SHORT = {"epochs": 3.0, "evaluations": 1, "long_texts": "truncate", "warmup_steps": 0.1, "average_decay": 0.0}
 
 _THINGS = ("film", "phone", "hotel room", "blender", "novel", "train journey", "restaurant", "jacket", "lamp", "course")
 _PRAISE = ("works perfectly", "was a delight", "is worth every penny", "made my week", "could not be better")
@@ -37,7 +38,7 @@ def sample_task(task: Task, source: Path | None, folder: Path, rows: dict[Split,
         (place / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     reference = (DataReference(set=_SET, label_column="labels"),)
     changes: dict[str, Any] = {split: reference for split in there}
-    training = task.training.model_copy(update={"epochs": 1.0, "evaluations": 1, "long_texts": "truncate"})
+    training = task.training.model_copy(update=_SHORT)
     return task.model_copy(
         update={**changes, "auxiliary": None, "ensemble": (), "second": None, "sarcasm": False, "training": training}
     )

@@ -164,7 +164,7 @@ class Evidence:
 
 
 def fit_pool(evidence: Evidence) -> Pool:
-    """Weights and bias from the sincere rows; then, where sarcasm plays a part, irony from all of them."""
+    """Weights (0 at least) and bias from the sincere rows; then, where sarcasm plays a part, irony from all of them."""
     from scipy.optimize import minimize
 
     sincere = evidence.at(~evidence.sarcastic)
@@ -187,7 +187,9 @@ def fit_pool(evidence: Evidence) -> Pool:
 
     start = np.zeros(m + k)
     start[0] = 1.0
-    x = np.round(minimize(loss, start, jac=True, method="L-BFGS-B").x, 5)
+    # No weight below 0: to answer against what a member says is right by chance on these rows, wrong on others.
+    limits = [(0.0, None)] * m + [(None, None)] * k
+    x = np.round(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x, 5)
     pool = Pool(
         members=tuple(sincere.members), weights=tuple(x[:m].tolist()), bias=tuple(x[m:].tolist()), multi_label=multi
     )

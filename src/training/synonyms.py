@@ -16,6 +16,7 @@ _BEFORE_BASE_FORM = re.compile(
 _PARTICLES = frozenset({"to", "up", "out", "off", "down", "on", "in", "over", "away", "back", "around", "through"})
 _PRONOUNS = frozenset({"it", "him", "her", "them", "me", "us", "this", "that", "you"})
 _DEGREE = frozenset({"as", "so", "too", "very", "more", "most", "how", "less", "quite", "really", "pretty", "a", "an"})
+_TITLE = re.compile(r"\b(?:Mrs?|Ms|Dr|St|Prof)\.$")
 _VOWEL = re.compile(r"[aeiou]", re.IGNORECASE)
 
 
@@ -81,7 +82,7 @@ def _is_name(text: str, word: re.Match[str]) -> bool:
     if not word.group()[0].isupper() or (word.group().isupper() and len(word.group()) > 1):
         return False
     before = text[: word.start()].rstrip(" \"'“(*>")
-    return bool(before) and before[-1] not in ".!?…"
+    return bool(before) and (before[-1] not in ".!?…" or _TITLE.search(before) is not None)
 
 
 def _like(substitute: str, word: str) -> str:

@@ -1,8 +1,9 @@
-"""Statements that name a feeling, with the word exchanged: the label follows the word.
+"""The authored training texts once more, as people type them, and with the feeling that they name exchanged.
 
-Made from the training split of :mod:`.authored_feelings` and the lexicon ``src/data/feelings.json`` (CC0-1.0, words
-grouped after Shaver et al. 1987). A model learns that the feeling which is named decides, and words that no corpus of
-ours has in a sentence (counterfactual augmentation, Kaushik et al. 2020, arXiv:1909.12434).
+Raw: lower case without punctuation, as in tweets and blogs. Exchanged: statements of :mod:`.authored_feelings` with
+another word of the lexicon ``src/data/feelings.json`` (CC0-1.0, words grouped after Shaver et al. 1987) in the gap; the
+label follows the word. A model learns that the feeling which is named decides, and words that no text of ours has
+(counterfactual augmentation, Kaushik et al. 2020, arXiv:1909.12434).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .authored import FOLDER, rows_below
 
 PER_WORD = 4
 """Statements that each word is put into."""
+RAW_SHARE = 0.7
+"""Share of those that are written as people type."""
 _NAMED = re.compile(
     r"\b(feel|feels|feeling|felt)((?: (?:so|very|really|a bit|a little|quite|too|rather|pretty|just))*) $"
 )
@@ -29,12 +32,26 @@ def rows(split: str, source: Path | None) -> Iterator[dict[str, Any]]:  # noqa: 
     """Rows of the training split, in a fixed order; other splits have none."""
     if split != "train":
         return
+    for folder in (FOLDER, FOLDER / "feelings"):
+        for row in rows_below(folder, "train"):
+            if not row["sarcastic"] and (raw := as_typed(row["text"])) != row["text"]:
+                yield {"text": raw, "emotion": row["emotion"]}
     frames = list(_frames())
     generator = random.Random(13)
     for emotion, words in json.loads((files("healdag.data") / "feelings.json").read_text(encoding="utf-8")).items():
         for word in words:
             for before, after in generator.sample(frames, PER_WORD):
-                yield {"text": f"{before}{word}{after}", "emotion": emotion}
+                text = f"{before}{word}{after}"
+                yield {"text": as_typed(text) if generator.random() < RAW_SHARE else text, "emotion": emotion}
+
+
+def as_typed(text: str) -> str:
+    """Lower case, without punctuation.
+
+    >>> as_typed("I'm fine, thanks!")
+    'im fine thanks'
+    """
+    return " ".join(re.sub(r"[^\w\s]", "", text.replace("'", "").replace("’", "").lower()).split())
 
 
 def _frames() -> Iterator[tuple[str, str]]:
