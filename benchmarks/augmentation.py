@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from healdag.artifacts import resolve_base
-from healdag.training.augment import augment
+from healdag.training.augmentation.augment import augment
+from healdag.training.augmentation.rewrites import METHODS
 from healdag.training.datasets import Example, read_examples
-from healdag.training.rewrites import METHODS
 
 RESULTS = Path(__file__).parent / "results"
 BASE = "sentence-transformers/all-MiniLM-L6-v2"

@@ -17,7 +17,7 @@ from healdag import Classification, Classifier, create_classifier
 from healdag.artifacts import find_artifact, read_manifest
 from healdag.predictors import Predictor, Spec, load_predictor
 from healdag.training.datasets import json_lines
-from healdag.training.metrics import evaluate
+from healdag.training.evaluation.metrics import evaluate
 
 RESULTS = Path(__file__).parent / "results"
 DRAWS = 1000

@@ -122,10 +122,11 @@ def speed() -> str:
     runs = beside["runs"]
     scores = {name: " and ".join(f"{run['macro_f1']:.3f}" for run in found) for name, found in runs.items()}
     return (
-        f"Training speed on {f['machine']['cores']} CPU cores: {whole['rows']:,} short texts x {whole['epochs']:g} epochs "
-        f"in {whole['minutes']:.1f} minutes ({whole['texts_per_second']:.0f} texts/s). Beside a plain Hugging Face Trainer "
-        f"script (fp32, padded to 128 tokens) in the same run, on {beside['rows']:,} rows: {beside['ratio']:.1f} times its "
-        f"texts per second; validation macro-F1 {scores['healdag']} against {scores['plain']}."
+        f"Training speed on {f['machine']['cores']} CPU cores: {whole['rows']:,} short texts x {whole['epochs']:g} "
+        f"epochs in {whole['minutes']:.1f} minutes ({whole['texts_per_second']:.0f} texts/s). Beside a plain Hugging "
+        f"Face Trainer script (fp32, padded to 128 tokens) in the same run, on {beside['rows']:,} rows: "
+        f"{beside['ratio']:.1f} times its texts per second; validation macro-F1 {scores['healdag']} against "
+        f"{scores['plain']}."
     )
 
 

@@ -25,9 +25,9 @@ from sklearn.metrics import f1_score
 from healdag.artifacts import resolve_base
 from healdag.config import LoraSettings, TrainingSettings
 from healdag.training.data import load_split
+from healdag.training.data.samples import in_turn
 from healdag.training.datasets import Example
-from healdag.training.finetune import fine_tune
-from healdag.training.samples import in_turn
+from healdag.training.finetuning.finetune import fine_tune
 from healdag.training.tasks import load_task
 
 RESULT = Path(__file__).parent / "results" / "training_speed.json"

@@ -22,7 +22,7 @@ from healdag.emojis import emoji_words, load_data
 from healdag.errors import ConfigError, UsageError
 from healdag.text import clean_text
 from healdag.training import load_task
-from healdag.training.augment import (
+from healdag.training.augmentation.augment import (
     ROUNDS,
     AugmentedExample,
     augment,
@@ -32,10 +32,10 @@ from healdag.training.augment import (
     letters_of,
     usable_methods,
 )
+from healdag.training.augmentation.rewrites import EMOTIONS, METHODS, emoji_of, label_changes, negate, vary_punctuation
+from healdag.training.augmentation.synonyms import replace_synonyms, synonym_table
+from healdag.training.augmentation.word_order import change_word_order
 from healdag.training.datasets import Example
-from healdag.training.rewrites import EMOTIONS, METHODS, emoji_of, label_changes, negate, vary_punctuation
-from healdag.training.synonyms import replace_synonyms, synonym_table
-from healdag.training.word_order import change_word_order
 
 ROWS = [
     Example("I'm so happy today!", ("joy",)),
@@ -264,7 +264,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
 
 def test_the_same_in_processes_with_other_hashes() -> None:
     code = (
-        "from healdag.training.augment import augment\n"
+        "from healdag.training.augmentation.augment import augment\n"
         "from healdag.training.datasets import Example\n"
         f"rows = [Example(text, labels) for text, labels in {[(row.text, row.labels) for row in ROWS]!r}]\n"
         "made = augment(rows, target_per_label=6, held_out={'I am so glad today!', 'x', 'y'})\n"

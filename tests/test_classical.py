@@ -18,7 +18,7 @@ from healdag.predictors.tfidf import MODEL, TRUSTED
 from healdag.training.classical import KINDS, Kind, fit_pipeline, train_classical
 from healdag.training.data import targets, texts_of
 from healdag.training.datasets import Example
-from healdag.training.metrics import evaluate
+from healdag.training.evaluation.metrics import evaluate
 from healdag.training.tasks import DataReference, Task
 
 WORDS = {"happy": ("glad", "smile", "sunny"), "sad": ("tears", "gloomy", "lonely"), "plain": ("table", "paper", "door")}

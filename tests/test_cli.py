@@ -510,9 +510,7 @@ def test_train_hands_on_profile_and_options(
     assert "fast: " in refused("train", "sarcasm", "--source", "data", "--profile", "slow")
 
 
-def test_a_full_disk_says_what_to_do(
-    trainings: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_says_what_to_do(trainings: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     def full(*_args: Any, **_options: Any) -> Path:

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from healdag.cli import app
 from healdag.errors import UsageError
 from healdag.predictors.fake import FakePredictor
-from healdag.training.candidates import find, open_item, reference_of, size_of
-from healdag.training.comparison import compare, flat, holm, macro_f1_difference, majority, mcnemar_exact
 from healdag.training.datasets import Example
-from healdag.training.evaluation import Model, of_predictor
-from healdag.training.nearest_label import NearestLabel
+from healdag.training.evaluation.candidates import find, open_item, reference_of, size_of
+from healdag.training.evaluation.comparison import compare, flat, holm, macro_f1_difference, majority, mcnemar_exact
+from healdag.training.evaluation.measure import Model, of_predictor
+from healdag.training.evaluation.nearest_label import NearestLabel
 
 LABELS = ("joy", "anger", "sadness")
 TEXTS = [f"text {i}" for i in range(90)]

@@ -17,10 +17,10 @@ from healdag.errors import UsageError
 from healdag.training import datasets as sets
 from healdag.training import files
 from healdag.training.data import data_hash, load_split, prior_of, read_references, targets
+from healdag.training.data.near_duplicates import near_duplicate_groups
+from healdag.training.data.sources import task_from_file
+from healdag.training.data.splits import cut
 from healdag.training.datasets import Example, read_examples
-from healdag.training.near_duplicates import near_duplicate_groups
-from healdag.training.sources import task_from_file
-from healdag.training.splits import cut
 from healdag.training.tasks import DataReference, Task
 
 WORDS = ("harbour", "kettle", "violin", "marble", "orchard", "pigeon", "lantern", "saddle", "thimble", "walnut")

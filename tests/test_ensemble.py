@@ -20,9 +20,17 @@ from healdag.training.artifact_writer import set_current
 from healdag.training.classical import train_classical
 from healdag.training.data import targets, texts_of
 from healdag.training.datasets import Example
-from healdag.training.ensemble import combine_models, find_member, task_of
-from healdag.training.metrics import macro_f1
-from healdag.training.stack import Evidence, backups_in, cross_validated, fit_policy, fit_pool, folds_of, train_ensemble
+from healdag.training.ensembles.ensemble import combine_models, find_member, task_of
+from healdag.training.ensembles.stack import (
+    Evidence,
+    backups_in,
+    cross_validated,
+    fit_policy,
+    fit_pool,
+    folds_of,
+    train_ensemble,
+)
+from healdag.training.evaluation.metrics import macro_f1
 from healdag.training.tasks import DataReference, Task
 
 WORDS = {"happy": ("glad", "smile", "sunny"), "sad": ("tears", "gloomy", "lonely"), "plain": ("table", "paper", "door")}

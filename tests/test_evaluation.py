@@ -24,10 +24,11 @@ from healdag.predictors import calibrate, decide, softmax
 from healdag.predictors.fake import FakePredictor
 from healdag.training import task_from_file
 from healdag.training.artifact_writer import write_json
-from healdag.training.candidates import find
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example
-from healdag.training.evaluation import (
+from healdag.training.evaluation.candidates import find
+from healdag.training.evaluation.labelled import labelled_rows, seen_in_training
+from healdag.training.evaluation.measure import (
     adding_to,
     evaluate_model,
     measure,
@@ -37,8 +38,7 @@ from healdag.training.evaluation import (
     uncalibrated,
     write_metrics_csv,
 )
-from healdag.training.labelled import labelled_rows, seen_in_training
-from healdag.training.metrics import (
+from healdag.training.evaluation.metrics import (
     accuracy,
     best_f1_thresholds,
     bootstrap_interval,
@@ -48,8 +48,13 @@ from healdag.training.metrics import (
     fit_thresholds,
     macro_f1,
 )
-from healdag.training.plots import comparison_png, confusion_counts, confusion_matrix_png, training_curves_png
-from healdag.training.slices import has_negation, raw_text, slices_of
+from healdag.training.evaluation.plots import (
+    comparison_png,
+    confusion_counts,
+    confusion_matrix_png,
+    training_curves_png,
+)
+from healdag.training.evaluation.slices import has_negation, raw_text, slices_of
 
 ROWS = [
     Example("what a happy day", ("joy",), fields={"text": "what a happy day"}),

@@ -13,15 +13,15 @@ import torch
 
 from healdag.config import LoraSettings, TrainingSettings
 from healdag.errors import HealdagError, UsageError
-from healdag.training.callbacks import Alarms, DivergedError
 from healdag.training.datasets import Example
-from healdag.training.dropout import PooledDropout, cheapen_dropout
-from healdag.training.finetune import Plan, fine_tune, pick_precision
-from healdag.training.losses import IGNORED, class_weights, classification_loss
+from healdag.training.finetuning.callbacks import Alarms, DivergedError
+from healdag.training.finetuning.dropout import PooledDropout, cheapen_dropout
+from healdag.training.finetuning.finetune import Plan, fine_tune, pick_precision
+from healdag.training.finetuning.losses import IGNORED, class_weights, classification_loss
+from healdag.training.finetuning.trainer import COMPLETE, FineTuner, last_checkpoint
+from healdag.training.finetuning.weights import BestWeights, WeightAverage, trained_weights
 from healdag.training.profiles import PROFILES, apply_profile
 from healdag.training.tasks import load_task
-from healdag.training.trainer import COMPLETE, FineTuner, last_checkpoint
-from healdag.training.weights import BestWeights, WeightAverage, trained_weights
 
 SHAPE = LoraSettings(r=4, alpha=8, max_length=16)
 WORDS = {"happy": "happy joy", "sad": "sad text"}
@@ -244,7 +244,7 @@ def test_accumulated_passes_give_the_step_of_one_large_batch(tiny_base: Path) ->
 
 def test_a_loss_that_is_no_number_stops_the_training(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "healdag.training.trainer.classification_loss", lambda logits, *_a, **_k: logits.sum() * float("nan")
+        "healdag.training.finetuning.trainer.classification_loss", lambda logits, *_a, **_k: logits.sum() * float("nan")
     )
     with pytest.raises(DivergedError, match="learning_rate"):
         fine_tune(tiny_base, list(WORDS), rows(), SHAPE, settings())

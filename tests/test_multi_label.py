@@ -29,7 +29,7 @@ from healdag.cli.writers import show_label
 from healdag.errors import ArtifactError, ConfigError, UsageError
 from healdag.predictors import Spec, ask, check_rows, list_confidence, load_predictor, sigmoid
 from healdag.predictors.fake import FakePredictor
-from healdag.training.list_confidence import fit_list_confidence
+from healdag.training.ensembles.list_confidence import fit_list_confidence
 
 LABELS = ("toxic", "insult", "threat")
 ANSWERS: dict[str, Any] = {

@@ -16,10 +16,10 @@ from healdag.cli import app
 from healdag.errors import UsageError
 from healdag.training import prepare as preparation
 from healdag.training.data import data_hash, load_split
+from healdag.training.data.edge_cases import edges_of
+from healdag.training.data.prepare import prepare
+from healdag.training.data.sources import task_from_file
 from healdag.training.datasets import SPLITS, Example
-from healdag.training.edge_cases import edges_of
-from healdag.training.prepare import prepare
-from healdag.training.sources import task_from_file
 from healdag.training.tasks import Balance, DataReference, Task
 
 LONG = "the committee will meet again on thursday morning to talk about the new harbour wall and its rather high price"
@@ -173,9 +173,9 @@ def test_a_balanced_set_is_filled_up_and_never_repeats(tmp_path: Path, monkeypat
             *(Example(f"made up {i} {'abc'[i % 3] * 5}", rows[0].labels) for i in range(n)),
         ]
 
-    fake = types.ModuleType("healdag.training.augment")
+    fake = types.ModuleType("healdag.training.augmentation.augment")
     fake.augment_rows = augment_rows  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "healdag.training.augment", fake)
+    monkeypatch.setitem(sys.modules, "healdag.training.augmentation.augment", fake)
     monkeypatch.setattr(preparation, "find_spec", lambda name: object())
     report = prepare(task, tmp_path / "data", tmp_path / "out")
     assert report.kept["train"] == {"joy": 20, "anger": 20}

@@ -18,9 +18,9 @@ from healdag.config import LoraSettings, Settings, TrainingSettings
 from healdag.errors import ArtifactError, ConfigError, MissingExtraError, UsageError
 from healdag.predictors.fake import FakePredictor
 from healdag.summarizer import Condenser, Summarizer, load_seq2seq, load_summarizer
-from healdag.training.pairs import Pair, read_pairs, split_pairs
-from healdag.training.rouge import ROUGE_TYPES, rouge, sentence_lines
-from healdag.training.summarization import KeepBest, summarizer_settings, tokenize, train_summarizer
+from healdag.training.summarization.pairs import Pair, read_pairs, split_pairs
+from healdag.training.summarization.rouge import ROUGE_TYPES, rouge, sentence_lines
+from healdag.training.summarization.summarization import KeepBest, summarizer_settings, tokenize, train_summarizer
 
 NOUNS = ("cat", "dog", "bird", "fish", "horse", "cow", "fox", "owl", "bee", "ant")
 VERBS = ("runs", "sleeps", "eats")

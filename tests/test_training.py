@@ -15,8 +15,13 @@ from healdag.training import load_task
 from healdag.training.artifact_writer import replacing, set_current
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example, read_examples
-from healdag.training.metrics import best_f1_thresholds, evaluate, expected_calibration_error, fit_calibration
-from healdag.training.stack import Evidence, cross_validated, fit_policy, fit_pool
+from healdag.training.ensembles.stack import Evidence, cross_validated, fit_policy, fit_pool
+from healdag.training.evaluation.metrics import (
+    best_f1_thresholds,
+    evaluate,
+    expected_calibration_error,
+    fit_calibration,
+)
 
 MOODS = {"happy": ("this text is happy", "joy joy happy"), "sad": ("this is sad", "sad sad text"), "plain": ("text .",)}
 
@@ -260,7 +265,7 @@ def test_distilbert_trains_by_configuration_alone_and_loads_with_its_whole_head(
 
     from healdag.config import LoraSettings, TrainingSettings
     from healdag.predictors.lora import ADAPTER, load_merged
-    from healdag.training.finetune import fine_tune
+    from healdag.training.finetuning.finetune import fine_tune
 
     base = tmp_path / "distilbert"
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
@@ -287,7 +292,7 @@ def test_distilbert_trains_by_configuration_alone_and_loads_with_its_whole_head(
 
 def test_training_starts_from_another_adapter_of_the_same_shape_only(tiny_base: Path, tmp_path: Path) -> None:
     from healdag.config import LoraSettings, TrainingSettings
-    from healdag.training.finetune import fine_tune
+    from healdag.training.finetuning.finetune import fine_tune
 
     rows = [Example("happy", ("x",)), Example("sad", ("y",))]
     short = TrainingSettings(epochs=1, batch_size=2, warmup_steps=0, average_decay=0, auxiliary_weight=0)

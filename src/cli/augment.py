@@ -28,7 +28,7 @@ from .writers import Format, open_output
 
 if TYPE_CHECKING:
     from ..training import Task
-    from ..training.augment import Augmentation, AugmentedExample
+    from ..training.augmentation.augment import Augmentation, AugmentedExample
     from ..training.datasets import Example
 
 
@@ -72,8 +72,8 @@ def augment(
     if target_per_label is not None and factor is not None:
         raise UsageError("--target-per-label and --factor are two plans; give one of them")
     with training_messages():
-        from ..training.augment import augment as run
-        from ..training.augment import held_out_texts
+        from ..training.augmentation.augment import augment as run
+        from ..training.augmentation.augment import held_out_texts
         from ..training.data import load_split
 
         loaded = _task(task, data, text_column, label_column, separator)

@@ -40,10 +40,10 @@ def compare(
     Accuracy is tested with McNemar's exact test, macro-F1 with a paired bootstrap; p values are corrected for the
     number of models (Holm). With --out: comparison.json, comparison.csv and comparison.png.
     """
-    from ..training import candidates
-    from ..training.comparison import compare as run
-    from ..training.comparison import write_comparison
-    from ..training.labelled import labelled_rows
+    from ..training.evaluation import candidates
+    from ..training.evaluation.comparison import compare as run
+    from ..training.evaluation.comparison import write_comparison
+    from ..training.evaluation.labelled import labelled_rows
 
     reference = candidates.reference_of(items)
     models = [

@@ -25,7 +25,7 @@ from .train import (
 )
 
 if TYPE_CHECKING:
-    from ..training.ensemble import Combined, Method
+    from ..training.ensembles.ensemble import Combined, Method
 
 METHODS = ("auto", "pool", "best")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -65,7 +65,7 @@ def ensemble(
         raise UsageError(f"--method {method!r}: there are: {', '.join(METHODS)}")
     if _NAME.fullmatch(name) is None:
         raise UsageError(f"the name {name!r} may hold letters, digits, '-', '_' and '.', for example 'emotion-mix'")
-    from ..training.ensemble import combine_models, find_member, task_of
+    from ..training.ensembles.ensemble import combine_models, find_member, task_of
     from ..training.versions import check_version, next_version
 
     into = models if models is not None else default_models()

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..predictors import FloatArray
-    from ..training.candidates import Artifact
     from ..training.datasets import Example
-    from ..training.evaluation import Measured, Model
+    from ..training.evaluation.candidates import Artifact
+    from ..training.evaluation.measure import Measured, Model
 
 SplitOption = Annotated[
     str | None,
@@ -77,10 +77,10 @@ def evaluate(
     On your own data: healdag evaluate TASK --data my.csv --text-column body --label-column tag.
     With --out: metrics.json, metrics.csv and confusion_matrix.png.
     """
-    from ..training import candidates
     from ..training.data import data_hash
-    from ..training.evaluation import measure
-    from ..training.labelled import labelled_rows
+    from ..training.evaluation import candidates
+    from ..training.evaluation.labelled import labelled_rows
+    from ..training.evaluation.measure import measure
 
     found = candidates.find(model, version)
     rows, part = labelled_rows(
@@ -113,7 +113,7 @@ def evaluate(
 
 def warn_of_seen(found: Artifact, rows: Sequence[Example]) -> None:
     """A line on stderr where the model was trained on some of the rows."""
-    from ..training.labelled import seen_in_training
+    from ..training.evaluation.labelled import seen_in_training
 
     seen = seen_in_training(found, rows)
     if seen:
@@ -126,8 +126,8 @@ def warn_of_seen(found: Artifact, rows: Sequence[Example]) -> None:
 
 def graph_model(found: Artifact, *, device: str | None = None) -> Model:
     """The whole classifier around an artefact, as something that can be measured."""
-    from ..training import candidates
-    from ..training.evaluation import Model
+    from ..training.evaluation import candidates
+    from ..training.evaluation.measure import Model
 
     answer, labels = graph_answer(found, device)
     manifest = found.manifest
@@ -137,7 +137,7 @@ def graph_model(found: Artifact, *, device: str | None = None) -> Model:
 
 
 def graph_answer(found: Artifact, device: str | None) -> tuple[Any, tuple[str, ...]]:
-    """A function from texts to probabilities and answers, as healdag.training.evaluation.Model has it; the labels."""
+    """A function from texts to probabilities and answers (see measure.Model), and the labels."""
     import numpy as np
 
     from ..graph import create_classifier
@@ -166,8 +166,8 @@ def graph_answer(found: Artifact, device: str | None) -> tuple[Any, tuple[str, .
 def write_evaluation(folder: Path, measured: Measured, figures: Mapping[str, Any]) -> None:
     """Writes metrics.json, metrics.csv and confusion_matrix.png into ``folder``: all three or none."""
     from ..training.artifact_writer import write_json
-    from ..training.evaluation import adding_to, write_metrics_csv
-    from ..training.plots import confusion_matrix_png
+    from ..training.evaluation.measure import adding_to, write_metrics_csv
+    from ..training.evaluation.plots import confusion_matrix_png
 
     with adding_to(folder) as fresh:
         write_json(fresh / "metrics.json", figures)

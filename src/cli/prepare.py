@@ -14,7 +14,7 @@ from .terminal import console, plain
 from .train import checked_source, training_messages
 
 if TYPE_CHECKING:
-    from ..training.prepare import PreparationReport
+    from ..training.data.prepare import PreparationReport
     from ..training.tasks import Task
 
 log = logging.getLogger("healdag")
@@ -55,7 +55,7 @@ def prepare(
     Needs the extra 'train': pip install 'healdag[train]'. Train on the result with: healdag train TASK --data DIR.
     """
     with training_messages():
-        from ..training.prepare import prepare as run
+        from ..training.data.prepare import prepare as run
 
         loaded = _task(task, data or [], text_column, label_column, separator)
         folder = out if out is not None else Path("prepared") / loaded.name
@@ -69,7 +69,7 @@ def _task(
 ) -> Task:
     """The task by its name, or made from the files: each is cut on its own."""
     from ..training import load_task
-    from ..training.sources import task_from_file
+    from ..training.data.sources import task_from_file
 
     if not data:
         if name is None:

@@ -67,9 +67,9 @@ def train_summarizer(
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(package, "train")
     from ..artifacts import resolve_base
-    from ..training.pairs import read_pairs, split_pairs
-    from ..training.summarization import summarizer_settings
-    from ..training.summarization import train_summarizer as run
+    from ..training.summarization.pairs import read_pairs, split_pairs
+    from ..training.summarization.summarization import summarizer_settings
+    from ..training.summarization.summarization import train_summarizer as run
 
     columns = {"document_column": document_column, "summary_column": summary_column}
     lora, training = summarizer_settings(profile, settings)
@@ -103,7 +103,7 @@ def train_summarizer(
 def _show(folder: Path) -> None:
     """The figures that were left."""
     from ..artifacts import read_json
-    from ..training.rouge import ROUGE_TYPES
+    from ..training.summarization.rouge import ROUGE_TYPES
 
     table = Table(box=None, pad_edge=False)
     for name in ("split", "n", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"):

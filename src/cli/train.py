@@ -24,7 +24,7 @@ from .terminal import console, plain
 
 if TYPE_CHECKING:
     from ..training import Task
-    from ..training.finetune import Plan
+    from ..training.finetuning.finetune import Plan
     from ..training.pipeline import Step
 
 STEPS = ("model", "second", "tfidf", "ensemble")
@@ -133,7 +133,7 @@ def demo_train(
     """
     need_training_extra()
     from ..training import apply_settings, task_from_file
-    from ..training.samples import synthetic_reviews
+    from ..training.data.samples import synthetic_reviews
 
     with tempfile.TemporaryDirectory(prefix="healdag-") as place, training_messages():
         path = Path(place) / "reviews.csv"
@@ -237,7 +237,7 @@ def _run(
 
 
 def _test_run(task: Task, source: Path | None, steps: tuple[Step, ...], command: str) -> None:
-    from ..training.samples import sample_task
+    from ..training.data.samples import sample_task
 
     with tempfile.TemporaryDirectory(prefix="healdag-") as place:
         small = sample_task(task, source, Path(place))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .data.sources import task_from_file
 from .pipeline import train
-from .sources import task_from_file
 from .tasks import Task, apply_settings, load_task
 
 __all__ = ["Task", "apply_settings", "load_task", "task_from_file", "train"]

@@ -20,8 +20,8 @@ from ..predictors.tfidf import MODEL
 from .artifact_writer import replacing, write_json, write_manifest
 from .data import data_hash, prior_of, targets, texts_of
 from .datasets import Example
-from .list_confidence import fit_list_confidence
-from .metrics import IntArray, evaluate, fit_calibration, fit_thresholds
+from .ensembles.list_confidence import fit_list_confidence
+from .evaluation.metrics import IntArray, evaluate, fit_calibration, fit_thresholds
 from .tasks import Task
 
 _Fit: TypeAlias = Callable[[Any, Any, str, int], Any]
@@ -136,7 +136,7 @@ def _calibrate_and_measure(
         answers = calibrate(logits, temperature, bias, multi_label=multi)
         figures["test"] = evaluate(answers, right, labels, thresholds, multi_label=multi)
     if picture:
-        from .plots import confusion_matrix_png
+        from .evaluation.plots import confusion_matrix_png
 
         said = decide(answers, thresholds, multi_label=multi)
         confusion_matrix_png(folder / "confusion_matrix.png", right, said, labels, multi_label=multi)

@@ -29,19 +29,20 @@ from ..errors import UsageError
 from ..predictors import Spec, calibrate, decide, load_predictor, logits_of
 from ..predictors.lora import ADAPTER
 from .artifact_writer import replacing, set_current, write_json, write_manifest
+from .augmentation.augment import augmented_split
 from .data import HELD_OUT, data_hash, load_split, prior_of, targets, texts_of
 from .datasets import Example, Split, read_examples
-from .evaluation import write_metrics_csv
-from .list_confidence import fit_list_confidence
-from .metrics import evaluate, fit_calibration, fit_thresholds
+from .ensembles.list_confidence import fit_list_confidence
+from .evaluation.measure import write_metrics_csv
+from .evaluation.metrics import evaluate, fit_calibration, fit_thresholds
+from .evaluation.plots import confusion_matrix_png, training_curves_png
 from .model_card import model_card
-from .plots import confusion_matrix_png, training_curves_png
 from .tasks import Task, load_task
 from .versions import current_version
 
 if TYPE_CHECKING:
     from .classical import Kind
-    from .finetune import Plan, Trained
+    from .finetuning.finetune import Plan, Trained
 
 Step = Literal["model", "second", "tfidf", "ensemble"]
 STEPS: tuple[Step, ...] = ("model", "second", "tfidf", "ensemble")
@@ -94,7 +95,7 @@ def train(
     if "tfidf" in steps and task.training.method != "tfidf":
         _train_classical(task, source, folder, version, "tfidf", as_backup=True, command=command)
     if "ensemble" in steps and (folder / "backups").is_dir():
-        from .stack import train_ensemble
+        from .ensembles.stack import train_ensemble
 
         detector = _model_of(models, "sarcasm") if task.sarcasm else None
         train_ensemble(task, source, folder, version, detector)
@@ -137,17 +138,17 @@ def _train_model(
     announce: Callable[[Plan], None] | None = None,
 ) -> None:
     """The primary, or a second model that is kept as a backup."""
-    rows = load_split(task, "train", source)
+    rows = augmented_split(task, source)
     auxiliary = _auxiliary_rows(task, source)
     info = _training_info(task, rows, auxiliary, source, command)
     if _is_done(folder, info["run"]) and resume is not False:
         log.info("%s is trained already, with these rows and settings", folder)
         return
     method = task.training.method
-    if method != "lora" and method != "full":  # noqa: PLR1714 - so that the types narrow
+    if method != "lora" and method != "full":
         _train_classical(task, source, folder, folder.name, method, as_backup=False, command=command)
         return
-    from .finetune import fine_tune
+    from .finetuning.finetune import fine_tune
 
     checkpoints = _checkpoints(folder, info["run"], resume)
     base = resolve_base(task.lora.base)
@@ -220,7 +221,7 @@ def _is_done(folder: Path, run: str) -> bool:
 
 def _checkpoints(folder: Path, run: str, resume: bool | None) -> Path:
     """The folder for checkpoints, with those of an interrupted run in it where it is the same run."""
-    from .trainer import last_checkpoint
+    from .finetuning.trainer import last_checkpoint
 
     backup = folder.parent.name == "backups"
     version = folder.parents[1] if backup else folder

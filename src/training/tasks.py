@@ -45,7 +45,7 @@ class Balance(BaseModel):
 
 
 class AugmentationSettings(BaseModel):
-    """New training rows made from those that are there; see ``training/augment.py``. English tasks only."""
+    """New training rows made from those that are there; see ``training/augmentation/``. English tasks only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

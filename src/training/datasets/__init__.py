@@ -18,8 +18,8 @@ from typing import Any
 
 from ...errors import UsageError
 from ...text import clean_text
-from ..files import Stamp, Table, json_lines, parts_of, read_hub, read_table, stamp, table_of_rows
-from ..splits import SPLITS, Split, cut
+from ..data.files import Stamp, Table, json_lines, parts_of, read_hub, read_table, stamp, table_of_rows
+from ..data.splits import SPLITS, Split, cut
 
 __all__ = ["SPLITS", "Columns", "Example", "Reading", "Split", "is_own_data", "json_lines", "read_examples", "read_set"]
 
@@ -195,7 +195,7 @@ def _modules() -> set[str]:
 
 
 def _looks_like_path(name: str) -> bool:
-    from ..files import SUFFIXES
+    from ..data.files import SUFFIXES
 
     return name.lower().endswith(SUFFIXES) or "/" in name or "\\" in name or name.startswith(("~", "."))
 

@@ -51,7 +51,7 @@ def as_typed(text: str) -> str:
     >>> as_typed("I'm fine, thanks!")
     'im fine thanks'
     """
-    return " ".join(re.sub(r"[^\w\s]", "", text.replace("'", "").replace("’", "").lower()).split())
+    return " ".join(re.sub(r"[^\w\s]", "", text.replace("'", "").replace("\u2019", "").lower()).split())
 
 
 def _frames() -> Iterator[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""Fine-tuning of a pretrained base by the Hugging Face Trainer: loss, checkpoints, alarms, averaged weights."""

@@ -1,0 +1,1 @@
+"""A seq2seq adapter that writes short texts from long ones, and its scores."""
