@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..training.finetuning.finetune import Plan
     from ..training.pipeline import Step
 
-STEPS = ("model", "second", "tfidf", "ensemble")
+STEPS = ("model", "backups", "tfidf", "ensemble")
 METHODS = ("lora", "full", "tfidf", "tfidf_lr", "tfidf_svm")
 SourceOption = Annotated[
     Path | None,
@@ -85,7 +85,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     steps: Annotated[
-        str, typer.Option("--steps", metavar="A,B", help="What to make, of: model, second, tfidf, ensemble.")
+        str, typer.Option("--steps", metavar="A,B", help="What to make, of: model, backups, tfidf, ensemble.")
     ] = ",".join(STEPS),
     resume: Annotated[
         bool | None,

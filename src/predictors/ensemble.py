@@ -22,7 +22,7 @@ _FLOOR = 1e-4
 
 
 class Irony(BaseModel):
-    """What irony does to an answer: with the probability that the author is ironic, the meant label is drawn."""
+    """What irony does to an answer: with the probability that the author is ironic, another label is meant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,18 +31,32 @@ class Irony(BaseModel):
     meant: tuple[tuple[float, ...], ...] = Field(
         description="Row k: probability of each label being meant where an ironic text seems to say label k."
     )
+    member: str | None = Field(
+        default=None, description="A predictor trained on ironic texts, which says what is meant."
+    )
+    weights: tuple[float, float] = Field(
+        default=(1.0, 0.0), description="Of the table 'meant' and of the member, in a pool of the two."
+    )
 
-    def apply(self, said: FloatArray, sarcasm: FloatArray) -> FloatArray:
-        """Law of total probability: (1 - t) * said + t * said @ meant.
+    def intended(self, said: FloatArray, member: FloatArray | None) -> FloatArray:
+        """What is meant if the text is ironic, shape (n, labels): a logarithmic opinion pool of table and member."""
+        table: FloatArray = said @ np.array(self.meant)
+        if self.member is None or member is None:
+            return table
+        return calibrate(self.weights[0] * evidence_of(table) + self.weights[1] * evidence_of(member))
+
+    def apply(self, said: FloatArray, sarcasm: FloatArray, member: FloatArray | None = None) -> FloatArray:
+        """Law of total probability: (1 - t) * said + t * intended.
 
         Args:
             said: Probabilities of shape (n, labels), irony left aside.
             sarcasm: The detector's probabilities, shape (n,).
+            member: The member's probabilities, shape (n, labels).
         """
         detector = np.clip(sarcasm, _FLOOR, 1 - _FLOOR)
         logit = np.log(detector / (1 - detector))
         ironic = (1 / (1 + np.exp(-(self.offset + self.slope * logit))))[:, None]
-        result: FloatArray = (1 - ironic) * said + ironic * (said @ np.array(self.meant))
+        result: FloatArray = (1 - ironic) * said + ironic * self.intended(said, member)
         return result
 
 
@@ -70,17 +84,27 @@ class Pool(BaseModel):
     irony: Irony | None = Field(default=None, description="None: sarcasm plays no part.")
     multi_label: bool = Field(default=False, description="Whether a text can have several labels, or none.")
 
-    def combine(self, members: Sequence[FloatArray], sarcasm: FloatArray | None = None) -> FloatArray:
+    @property
+    def ironists(self) -> tuple[str, ...]:
+        """Predictors that irony needs: the detector, and the member that says what is meant."""
+        if self.irony is None:
+            return ()
+        return ("sarcasm",) if self.irony.member is None else ("sarcasm", self.irony.member)
+
+    def combine(
+        self, members: Sequence[FloatArray], sarcasm: FloatArray | None = None, intended: FloatArray | None = None
+    ) -> FloatArray:
         """Probabilities of shape (n, labels).
 
         Args:
             members: Probabilities of shape (n, labels), in the order of ``members``.
             sarcasm: Probabilities of shape (n,); needed where ``irony`` is not None.
+            intended: Probabilities of shape (n, labels) of irony's member, where it has one.
         """
         evidence = (evidence_of(member, multi_label=self.multi_label) for member in members)
         pooled = cast("FloatArray", sum(w * given for w, given in zip(self.weights, evidence, strict=True)))
         said = calibrate(pooled, bias=self.bias, multi_label=self.multi_label)
-        return said if self.irony is None or sarcasm is None else self.irony.apply(said, sarcasm)
+        return said if self.irony is None or sarcasm is None else self.irony.apply(said, sarcasm, intended)
 
 
 class Ensemble:
@@ -101,7 +125,7 @@ class Ensemble:
         self.multi_label = manifest.multi_label
         self.prior = manifest.prior
         self.version = f"{manifest.task}/{manifest.version}"
-        self.needs = pool.members + (("sarcasm",) if pool.irony is not None else ())
+        self.needs = pool.members + pool.ironists
         missing = [name for name in self.needs if name not in members]
         if missing:
             raise ArtifactError(f"the ensemble needs the predictors {missing}, which are not loaded")
@@ -130,8 +154,10 @@ class Ensemble:
         result: FloatArray = np.full((n, len(self.labels)), np.nan)
         if usable:
             arrays = [np.array([column[i] for i in usable], dtype=np.float64) for column in columns]
-            sarcasm = arrays[-1][:, 0] if self._pool.irony is not None else None
-            pooled = self._pool.combine(arrays[: len(self._pool.members)], sarcasm)
+            said = dict(zip(self.needs, arrays, strict=True))
+            sarcasm = said["sarcasm"][:, 0] if self._pool.irony is not None else None
+            intended = said[self._pool.ironists[1]] if len(self._pool.ironists) > 1 else None
+            pooled = self._pool.combine([said[name] for name in self._pool.members], sarcasm, intended)
             logits = logits_of(pooled, multi_label=self.multi_label)
             result[usable] = calibrate(logits, self._temperature, self._bias, multi_label=self.multi_label)
         return result

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from .classical import Kind
     from .finetuning.finetune import Plan, Trained
 
-Step = Literal["model", "second", "tfidf", "ensemble"]
-STEPS: tuple[Step, ...] = ("model", "second", "tfidf", "ensemble")
+Step = Literal["model", "backups", "tfidf", "ensemble"]
+STEPS: tuple[Step, ...] = ("model", "backups", "tfidf", "ensemble")
 RUNS = ".training"
 """Folder, beside a task's versions, with the checkpoints of trainings that have not ended."""
 RUN = "run.json"
@@ -89,9 +89,12 @@ def train(
     elif not folder.is_dir():
         shutil.copytree(current_folder(models, task.name), folder)
         _rename_version(folder, version)
-    if "second" in steps and task.second is not None:
-        second = load_task(task.second)
-        _train_model(second, source, folder / "backups" / "second", command, resume=resume, announce=announce)
+    for name, file in task.backups.items() if "backups" in steps else ():
+        backup = load_task(file)
+        place = folder / "backups" / name
+        # A backup that starts from the task starts from the model beside it.
+        start = folder if backup.start_from == task.name else None
+        _train_model(backup, source, place, command, start=start, resume=resume, announce=announce)
     if "tfidf" in steps and task.training.method != "tfidf":
         _train_classical(task, source, folder, version, "tfidf", as_backup=True, command=command)
     if "ensemble" in steps and (folder / "backups").is_dir():
@@ -137,7 +140,7 @@ def _train_model(
     resume: bool | None = None,
     announce: Callable[[Plan], None] | None = None,
 ) -> None:
-    """The primary, or a second model that is kept as a backup."""
+    """The primary, or another model that is kept as a backup."""
     rows = augmented_split(task, source)
     auxiliary = _auxiliary_rows(task, source)
     info = _training_info(task, rows, auxiliary, source, command)

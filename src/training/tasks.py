@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,6 +24,7 @@ class DataReference(BaseModel):
     label_column: str = "label"
     separator: str | None = Field(default=None, description="Between labels, where one field holds several.")
     rename: dict[str, str] = Field(default_factory=dict, description="Label in the data to label of the task.")
+    only: dict[str, Any] = Field(default_factory=dict, description="Fields and values that a row must have.")
     hub: str | None = Field(
         default=None,
         description="Data set on the Hugging Face Hub, 'name' or 'name:configuration', when no source is given.",
@@ -84,8 +85,10 @@ class Task(BaseModel):
         description="'f1': the first of two labels is answered from the probability of best F1 on; 'macro_f1': "
         "thresholds per label for the best macro-F1 (multi-label: both mean each label's best F1).",
     )
-    second: str | None = Field(
-        default=None, description="Task file of a second adapter, with the same labels, that is kept as a backup."
+    backups: dict[str, str] = Field(
+        default_factory=dict,
+        description="Models of the same labels that are kept as backups: name to task file. One named 'irony' says "
+        "what is meant where a text is ironic, and is heard through the ensemble alone.",
     )
     start_from: str | None = Field(default=None, description="Task whose adapter the training starts from.")
     balance: Balance | None = Field(default=None, description="The balanced set that ``healdag prepare`` makes.")

@@ -78,7 +78,7 @@ def read_reference(task: Task, reference: DataReference, split: Split, source: P
     A file without splits is cut between the splits for which the task names it, and is whole where that is one.
     """
     named = tuple(one for one in SPLITS if any(other.set == reference.set for other in getattr(task, one)))
-    return read_set(
+    reading = read_set(
         reference.set,
         split,
         source,
@@ -87,6 +87,15 @@ def read_reference(task: Task, reference: DataReference, split: Split, source: P
         hub=reference.hub,
         among=named or SPLITS,
         seed=task.training.seed,
+    )
+    wanted = reference.only.items()
+    return (
+        reading
+        if not wanted
+        else Reading(
+            tuple(row for row in reading.examples if all(row.fields.get(name) == value for name, value in wanted)),
+            reading.dropped,
+        )
     )
 
 

@@ -25,7 +25,7 @@ _BLAME = ("broke on day one", "was a waste of money", "is a let-down", "ruined m
 def sample_task(task: Task, source: Path | None, folder: Path, rows: dict[Split, int] | None = None) -> Task:
     """Writes a sample of each split below ``folder`` and gives the task that reads it.
 
-    Labels take turns, so that each is there as far as the rows go. Backups and a second model are left out.
+    Labels take turns, so that each is there as far as the rows go. Backups are left out.
     """
     sizes = rows or SAMPLE
     held_out: list[Split] = [split for split in HELD_OUT if getattr(task, split)]
@@ -40,7 +40,7 @@ def sample_task(task: Task, source: Path | None, folder: Path, rows: dict[Split,
     changes: dict[str, Any] = dict.fromkeys(there, reference)
     training = task.training.model_copy(update=_SHORT)
     return task.model_copy(
-        update={**changes, "auxiliary": None, "ensemble": (), "second": None, "sarcasm": False, "training": training}
+        update={**changes, "auxiliary": None, "ensemble": (), "backups": {}, "sarcasm": False, "training": training}
     )
 
 

@@ -76,7 +76,7 @@ def _task(
         known = load_task(name)
         if known.multi_label == several and set(labels) <= set(known.labels):
             log.info("%s: labels and settings of the task %r", path, name)
-            return known.model_copy(update={**data, "auxiliary": None, "ensemble": (), "second": None, "balance": None})
+            return known.model_copy(update={**data, "auxiliary": None, "ensemble": (), "backups": {}, "balance": None})
     slug = name or _slug(path)
     if name is None and slug in shipped:  # its models are not to be replaced by accident
         slug = f"my_{slug}"

@@ -24,6 +24,8 @@ from .list_confidence import fit_list_confidence
 FIRST_BACKUPS = ("second", "tfidf")
 """These are asked first; other backups follow by name."""
 ENSEMBLE = "ensemble"
+IRONY = "irony"
+"""A backup of this name was trained on ironic texts alone: it is asked what is meant, and is no member of the pool."""
 FOLDS = 10
 EXTRA_WEIGHT = 0.3
 """Weight of a sincere row that is not of the validation sets, in the fit of the pool."""
@@ -64,7 +66,8 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
     in_field = np.arange(len(rows)) < len(field)
     members = member_probabilities(folder, task, texts_of(rows), backups)
     sarcasm = sarcasm_probabilities(detector, texts_of(rows)) if detector is not None and not multi else None
-    evidence = Evidence(members, sarcasm, truth, in_field, np.array([row.sarcastic for row in rows]))
+    intended = members.pop(IRONY, None) if sarcasm is not None else None
+    evidence = Evidence(members, sarcasm, truth, in_field, np.array([row.sarcastic for row in rows]), intended)
     crossed = logits_of(cross_validated(evidence, task.training.seed), multi_label=multi)
     temperature, bias = fit_calibration(crossed[in_field], truth[in_field], with_bias=True, multi_label=multi)
     pooled = calibrate(crossed, temperature, bias, multi_label=multi)
@@ -78,6 +81,8 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
         temperature=temperature,
         bias=bias,
     )
+    if intended is not None:
+        members[IRONY] = intended
     answers = {name: values[in_field] for name, values in members.items()} | {ENSEMBLE: pooled[in_field]}
     policy = fit_policy(read_policy(folder), answers, truth[in_field], decision=task.decision)
     with replacing(folder / "backups" / ENSEMBLE) as fresh:
@@ -124,6 +129,7 @@ class Evidence:
         truth: Column of the right label, shape (n,); multi-label: 0 or 1, shape (n, labels).
         in_field: Which rows are of the validation sets, shape (n,).
         sarcastic: Which rows are known to be sarcastic, shape (n,).
+        intended: What is meant if the text is ironic, by a model of that: shape (n, labels); None without one.
     """
 
     members: dict[str, FloatArray]
@@ -131,6 +137,7 @@ class Evidence:
     truth: IntArray
     in_field: BoolArray
     sarcastic: BoolArray
+    intended: FloatArray | None = None
 
     def at(self, rows: Any) -> Evidence:
         """The evidence of these rows."""
@@ -140,6 +147,7 @@ class Evidence:
             self.truth[rows],
             self.in_field[rows],
             self.sarcastic[rows],
+            None if self.intended is None else self.intended[rows],
         )
 
     @property
@@ -155,7 +163,7 @@ class Evidence:
 
     def combine(self, pool: Pool) -> FloatArray:
         """The pool's answers, shape (n, labels)."""
-        return pool.combine(list(self.members.values()), self.sarcasm)
+        return pool.combine(list(self.members.values()), self.sarcasm, self.intended)
 
     def loss(self, probabilities: FloatArray, weights: FloatArray) -> float:
         """Weighted log loss of a single-label task."""
@@ -208,20 +216,43 @@ def fit_irony(evidence: Evidence, pool: Pool) -> Irony:
     shares = (np.bincount(ironic.truth, minlength=k) + 1.0) / (len(ironic.truth) + k)
     counts = said.T @ np.eye(k)[ironic.truth] + SMOOTHING * shares
     meant = np.round(counts / counts.sum(axis=1, keepdims=True), 5)
+    weights_of_meant = _intent_weights(ironic, said @ meant)
     everything = evidence.combine(pool)
     weights = np.where(evidence.in_field, 1.0, IRONY_WEIGHT)
 
     def irony_of(x: FloatArray) -> Irony:
-        return Irony(offset=float(x[0]), slope=float(np.exp(x[1])), meant=tuple(map(tuple, meant.tolist())))
+        return Irony(
+            offset=float(x[0]),
+            slope=float(np.exp(x[1])),
+            meant=tuple(map(tuple, meant.tolist())),
+            member=None if evidence.intended is None else IRONY,
+            weights=weights_of_meant,
+        )
 
     def loss(x: FloatArray) -> float:
         assert evidence.sarcasm is not None
-        return evidence.loss(irony_of(x).apply(everything, evidence.sarcasm), weights)
+        return evidence.loss(irony_of(x).apply(everything, evidence.sarcasm, evidence.intended), weights)
 
     # The loss has a flat region where irony plays no part: several starts.
     starts = ([-1.0, 0.0], [-2.0, 1.0], [-3.0, 0.5])
     best = min((minimize(loss, start, method="L-BFGS-B") for start in starts), key=lambda found: float(found.fun))
     return irony_of(np.round(best.x, 5))
+
+
+def _intent_weights(ironic: Evidence, table: FloatArray) -> tuple[float, float]:
+    """Weights (0 at least) of the table and of the model of irony that fit best what ironic rows mean."""
+    from scipy.optimize import minimize
+
+    if ironic.intended is None:
+        return 1.0, 0.0
+    given = evidence_of(table), evidence_of(ironic.intended)
+    even = np.ones(len(table))
+
+    def loss(x: FloatArray) -> float:
+        return ironic.loss(calibrate(x[0] * given[0] + x[1] * given[1]), even)
+
+    x = np.round(minimize(loss, np.array([0.5, 0.5]), method="L-BFGS-B", bounds=[(0.0, None)] * 2).x, 5)
+    return float(x[0]), float(x[1])
 
 
 def cross_validated(evidence: Evidence, seed: int) -> FloatArray:
