@@ -490,8 +490,8 @@ def test_train_picks_the_version(trainings: list[dict[str, Any]]) -> None:
     for steps in ("model", "model,tfidf,ensemble", "tfidf"):
         ok("train", "sarcasm", "--source", "data", "--models", "out", "--steps", steps)
     ok("train", "sarcasm", "--source", "data", "--models", "out", "--method", "tfidf_lr")
-    # A training, a training, something added to a model, another base (none).
-    assert [call["version"] for call in trainings] == ["1.0.0", "2.0.0", "2.0.1", "2.1.0"]
+    # Nothing there; other labels and another base than the fake's; something added to a model; no base.
+    assert [call["version"] for call in trainings] == ["1.0.0", "2.0.0", "2.0.1", "3.0.0"]
 
 
 def test_train_hands_on_profile_and_options(

@@ -15,8 +15,7 @@ import pytest
 
 from healdag.errors import UsageError
 from healdag.training import datasets as sets
-from healdag.training import files
-from healdag.training.data import data_hash, load_split, prior_of, read_references, targets
+from healdag.training.data import data_hash, files, load_split, prior_of, read_references, targets
 from healdag.training.data.near_duplicates import near_duplicate_groups
 from healdag.training.data.sources import task_from_file
 from healdag.training.data.splits import cut

@@ -322,5 +322,15 @@ def test_a_checkpoint_says_how_far_the_best_was(tmp_path: Path, tiny_base: Path)
     fine_tune(tiny_base, list(WORDS), rows(), SHAPE, run, validation=rows(12), checkpoints=tmp_path)
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
-    best = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
-    assert np.isfinite(best["score"])
+    progress = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    assert np.isfinite(progress["best"]["score"])
+    # A run that stopped after its last step ends as it would have, without another one.
+    again = fine_tune(tiny_base, list(WORDS), rows(), SHAPE, run, validation=rows(12), checkpoints=tmp_path)
+    assert max(entry["step"] for entry in again.history) == 8
+    assert again.seconds > progress["seconds"]
+
+
+def test_the_last_weights_are_looked_at_too(tiny_base: Path) -> None:
+    run = settings(epochs=1.5)
+    trained = fine_tune(tiny_base, list(WORDS), rows(), SHAPE, run, validation=rows(12))
+    assert [entry["step"] for entry in trained.history if "eval_macro_f1" in entry] == [4, 6]

@@ -52,7 +52,16 @@ def ensemble_case(request: pytest.FixtureRequest) -> Case:
     }
     if setup["irony"] is not None:
         members["sarcasm"] = load_shipped(find_artifact("sarcasm"))
+        if (name := setup["irony"].get("member")) is not None:
+            members[name] = load_shipped(emotion / "backups" / name)
     return shipped(folder, members=members), ["a b", "c"]
+
+
+def full_case(request: pytest.FixtureRequest) -> Case:
+    folder = request.getfixturevalue("tmp_path") / "full"
+    request.getfixturevalue("make_bert")(folder, LABELS)
+    request.getfixturevalue("make_artifact")(folder, "full", LABELS, max_length=64)
+    return Spec(LABELS, folder), ["a b", "c"]
 
 
 def pretrained_case(fixture: str) -> Callable[[pytest.FixtureRequest], Case]:
@@ -64,6 +73,7 @@ CASES: dict[str, Callable[[pytest.FixtureRequest], Case]] = {
     "emoji": lambda request: (Spec(LABELS), ["\N{GRINNING FACE} \N{POUTING FACE}", "\N{HEAVY BLACK HEART}"]),
     "ensemble": ensemble_case,
     "fake": lambda request: (Spec(LABELS, options={"answers": {"c": {"joy": 0.8}}}), ["a b", "c"]),
+    "full": full_case,
     "llm": lambda request: (Spec(LABELS, options={"model": FakeListChatModel(responses=[GOOD])}), ["a b", "c"]),
     "lora": lambda request: (shipped(find_artifact("emotion")), ["a b", "c"]),
     "restricted": lambda request: (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ from typer.testing import CliRunner
 
 from healdag.cli import app
 from healdag.errors import UsageError
-from healdag.training import prepare as preparation
 from healdag.training.data import data_hash, load_split
+from healdag.training.data import prepare as preparation
 from healdag.training.data.edge_cases import edges_of
 from healdag.training.data.prepare import prepare
 from healdag.training.data.sources import task_from_file
@@ -154,7 +152,8 @@ def test_a_balanced_set_is_filled_up_and_never_repeats(tmp_path: Path, monkeypat
     write(tmp_path / "data" / "more", train=[*distinct(3, "extra", "anger"), *distinct(5, "few", "anger")])
     balance = Balance(train=20, validation=6, test=4, fill=(DataReference(set="more"),))
     task = make_task(balance=balance)
-    monkeypatch.setattr(preparation, "find_spec", lambda name: None if name.endswith("augment") else object())
+    augmentation = "healdag.training.augmentation.augment.augment_rows"
+    monkeypatch.setattr(augmentation, lambda *_rows, **_options: [])
     report = prepare(task, tmp_path / "data", tmp_path / "out")
     assert report.kept["train"] == {"joy": 20, "anger": 8}
     assert report.kept["test"] == {"joy": 4, "anger": 4}
@@ -173,10 +172,7 @@ def test_a_balanced_set_is_filled_up_and_never_repeats(tmp_path: Path, monkeypat
             *(Example(f"made up {i} {'abc'[i % 3] * 5}", rows[0].labels) for i in range(n)),
         ]
 
-    fake = types.ModuleType("healdag.training.augmentation.augment")
-    fake.augment_rows = augment_rows  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "healdag.training.augmentation.augment", fake)
-    monkeypatch.setattr(preparation, "find_spec", lambda name: object())
+    monkeypatch.setattr(augmentation, augment_rows)
     report = prepare(task, tmp_path / "data", tmp_path / "out")
     assert report.kept["train"] == {"joy": 20, "anger": 20}
     assert report.origins["train"]["augmented"] == 12

@@ -226,6 +226,29 @@ def test_the_pool_learns_whom_to_trust_and_what_irony_does() -> None:
     assert float(right.mean()) > 0.75 > 0.55 > float((said.argmax(axis=1) == truth).mean())
 
 
+def test_the_pool_learns_how_far_a_model_of_irony_knows_what_is_meant() -> None:
+    generator = np.random.default_rng(0)
+    n = 4000
+    truth = generator.integers(0, 2, n)
+    ironic = generator.random(n) < 0.5
+    # What an ironic text says is chance; the model of irony is right nine times in ten on those texts.
+    said = np.eye(2)[np.where(ironic, generator.integers(0, 2, n), truth)] * 0.8 + 0.1
+    knows = np.eye(2)[np.where(generator.random(n) < 0.9, truth, 1 - truth)] * 0.8 + 0.1
+    detector = np.where(ironic, 0.95, 0.05)
+    blind = evidence_of({"model": said}, truth, detector, ironic)
+    seeing = Evidence(blind.members, detector, truth, blind.in_field, ironic, intended=knows)
+    pool = fit_pool(seeing)
+    assert pool.irony is not None
+    assert pool.irony.member == "irony"
+    assert pool.irony.weights[1] > 0.5 > pool.irony.weights[0]
+
+    def right(evidence: Evidence) -> float:
+        answers = evidence.combine(fit_pool(evidence)).argmax(axis=1)
+        return float((answers == truth)[ironic].mean())
+
+    assert right(blind) < 0.6 < 0.85 < right(seeing)
+
+
 def test_cross_validation_never_answers_a_row_from_itself() -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 2, 200)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -25,7 +25,6 @@ from .terminal import console, plain
 if TYPE_CHECKING:
     from ..training import Task
     from ..training.finetuning.finetune import Plan
-    from ..training.pipeline import Step
 
 STEPS = ("model", "backups", "tfidf", "ensemble")
 METHODS = ("lora", "full", "tfidf", "tfidf_lr", "tfidf_svm")
@@ -85,7 +84,10 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     steps: Annotated[
-        str, typer.Option("--steps", metavar="A,B", help="What to make, of: model, backups, tfidf, ensemble.")
+        str,
+        typer.Option(
+            "--steps", metavar="A,B", help="What to make, of: model, backups (or the name of one), tfidf, ensemble."
+        ),
     ] = ",".join(STEPS),
     resume: Annotated[
         bool | None,
@@ -105,11 +107,11 @@ def train(
     Of your own data: healdag train --data my.csv --text-column body --label-column tag.
     Needs the extra 'train': pip install 'healdag[train]'.
     """
-    asked = _steps(steps)
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "method": method}
     settings = load_settings(config, training=given)
     need_training_extra()
     picked = open_task(task, data, text_column, label_column, separator)
+    asked = _steps(steps, picked)
     source = checked_source(source or settings.dataset.source)
     picked = _with_settings(picked, profile, settings)
     command = shlex.join(ctx.obj)
@@ -171,7 +173,10 @@ def open_task(
     if data is not None:
         return task_from_file(data, text_column=text_column, label_column=label_column, separator=separator, name=task)
     if task is None:
-        raise UsageError("name a task, or give your own data: --data FILE --text-column NAME --label-column NAME")
+        raise UsageError(
+            "name a task, or give your own data: --data FILE --text-column NAME --label-column NAME; "
+            "see 'healdag train --help'"
+        )
     if text_column or label_column or separator:
         raise UsageError("--text-column, --label-column and --separator describe your own data: give --data FILE too")
     return load_task(task)
@@ -201,7 +206,7 @@ def _run(
     source: Path | None,
     models: Path,
     version: str,
-    steps: tuple[Step, ...],
+    steps: tuple[str, ...],
     command: str,
     *,
     resume: bool | None = None,
@@ -236,7 +241,7 @@ def _run(
         raise
 
 
-def _test_run(task: Task, source: Path | None, steps: tuple[Step, ...], command: str) -> None:
+def _test_run(task: Task, source: Path | None, steps: tuple[str, ...], command: str) -> None:
     from ..training.data.samples import sample_task
 
     with tempfile.TemporaryDirectory(prefix="healdag-") as place:
@@ -305,12 +310,13 @@ def default_models() -> Path:
     return checkout / "models" if is_checkout else Path("models")
 
 
-def _steps(text: str) -> tuple[Step, ...]:
+def _steps(text: str, task: Task) -> tuple[str, ...]:
+    there = [*STEPS, *(name for name in task.backups if name not in STEPS)]
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in STEPS]
+    unknown = [name for name in names if name not in there]
     if unknown or not names:
-        raise UsageError(f"--steps {text!r}: there are: {', '.join(STEPS)}; give one or more, with commas between")
-    return cast("tuple[Step, ...]", tuple(name for name in STEPS if name in names))
+        raise UsageError(f"--steps {text!r}: there are: {', '.join(there)}; give one or more, with commas between")
+    return tuple(name for name in there if name in names)
 
 
 def _version(asked: str | None, folder: Path, task: Task, *, trained: bool) -> str:

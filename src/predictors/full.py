@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..artifacts import read_manifest
 from ..errors import ArtifactError
-from ._encoder import Encoder, load_pretrained
+from ._encoder import load_pretrained
 from .base import Predictor, Spec
-from .lora import LoraClassifier
+from .lora import classifier_of
 
 
 def load(spec: Spec) -> Predictor:
@@ -18,19 +18,10 @@ def load(spec: Spec) -> Predictor:
     if spec.folder is None:
         raise ArtifactError("a predictor of kind 'full' needs an artefact folder")
     manifest = read_manifest(spec.folder)
-    options = dict(spec.options)
     model, tokenizer = load_pretrained(spec.folder)
     names = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
     if names != list(manifest.labels):
         raise ArtifactError(
             f"the model in {str(spec.folder)!r} knows {names}, its manifest says {list(manifest.labels)}"
         )
-    encoder = Encoder(
-        model,
-        tokenizer,
-        max_length=manifest.max_length,
-        overlap=int(options.get("window_overlap", 32)),
-        tokens_per_batch=int(options.get("tokens_per_batch", 4096)),
-        device=str(options.get("device", "auto")),
-    )
-    return LoraClassifier(encoder, manifest, name=str(options.get("name", "model")))
+    return classifier_of(model, tokenizer, manifest, spec.options)

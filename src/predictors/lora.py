@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ def load(spec: Spec) -> Predictor:
     base = resolve_base(manifest.base.name, base_path=base_path, revision=manifest.base.revision)
     verify_sha256(base / WEIGHTS, manifest.base.sha256)
     model, tokenizer = load_merged(base, spec.folder, manifest.labels)
+    return classifier_of(model, tokenizer, manifest, options)
+
+
+def classifier_of(model: Any, tokenizer: Any, manifest: Manifest, options: Mapping[str, Any]) -> LoraClassifier:
+    """A loaded model as a predictor, with the options that every encoder has."""
     encoder = Encoder(
         model,
         tokenizer,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..artifacts import (
     CURRENT,
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from .classical import Kind
     from .finetuning.finetune import Plan, Trained
 
-Step = Literal["model", "backups", "tfidf", "ensemble"]
-STEPS: tuple[Step, ...] = ("model", "backups", "tfidf", "ensemble")
+STEPS = ("model", "backups", "tfidf", "ensemble")
+"""'backups' are all that the task names; one of them alone is asked for by its name."""
 RUNS = ".training"
 """Folder, beside a task's versions, with the checkpoints of trainings that have not ended."""
 RUN = "run.json"
@@ -59,7 +59,7 @@ def train(
     source: Path | None,
     models: Path,
     version: str,
-    steps: Sequence[Step] = STEPS,
+    steps: Sequence[str] = STEPS,
     command: str = "",
     resume: bool | None = None,
     announce: Callable[[Plan], None] | None = None,
@@ -89,7 +89,9 @@ def train(
     elif not folder.is_dir():
         shutil.copytree(current_folder(models, task.name), folder)
         _rename_version(folder, version)
-    for name, file in task.backups.items() if "backups" in steps else ():
+    for name, file in task.backups.items():
+        if name not in steps and "backups" not in steps:
+            continue
         backup = load_task(file)
         place = folder / "backups" / name
         # A backup that starts from the task starts from the model beside it.

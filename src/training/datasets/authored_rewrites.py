@@ -38,7 +38,8 @@ def rows(split: str, source: Path | None) -> Iterator[dict[str, Any]]:  # noqa: 
                 yield {"text": raw, "emotion": row["emotion"]}
     frames = list(_frames())
     generator = random.Random(13)
-    for emotion, words in json.loads((files("healdag.data") / "feelings.json").read_text(encoding="utf-8")).items():
+    lexicon = json.loads((files("healdag.data") / "feelings.json").read_text(encoding="utf-8"))["feelings"]
+    for emotion, words in lexicon.items():
         for word in words:
             for before, after in generator.sample(frames, PER_WORD):
                 text = f"{before}{word}{after}"

@@ -55,7 +55,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         if tenth > self._said:
             self._said = tenth
             log.info(
-                "step %d of %d, epoch %.2f, loss %.4f", state.global_step, state.max_steps, state.epoch, self._loss
+                "step %d of %d, epoch %.2f, loss %s", state.global_step, state.max_steps, state.epoch, self._shown()
             )
 
     def _shown(self) -> str:

@@ -208,12 +208,14 @@ class _Run:
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             # torch's loader asks for pinned memory where there is no GPU to pin it for.
             warnings.filterwarnings("ignore", ".*pin_memory", UserWarning)
-            outcome = trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
+            if resumed is not None and plan.done >= plan.steps:
+                trainer.restore(resumed)  # stopped after its last step: the Trainer would take one more
+            else:
+                trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
         trainer.finish()
         # Without the wrapper that casts its forward pass to the training's precision.
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        history, seconds = trainer.state.log_history, float(outcome.metrics["train_runtime"])
-        return Trained(model, history, seconds, plan, tuple(alarms.said), trainer.best.step)
+        return Trained(model, trainer.state.log_history, trainer.seconds, plan, tuple(alarms.said), trainer.best.step)
 
     def _model(self, start: Path | None) -> tuple[Any, Any]:
         """The model with what is to be trained marked, and its tokenizer."""

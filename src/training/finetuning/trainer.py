@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from ...config import TrainingSettings
 from .losses import classification_loss
@@ -73,6 +75,7 @@ class FineTuner(Trainer):  # type: ignore[misc]
         self._measure = measure
         self.average = WeightAverage(settings.average_decay)
         self.best = BestWeights()
+        self._started, self._seconds_before = time.perf_counter(), 0.0
         self.add_callback(_Averaging(self.average))
         # Our loss is a mean: the Trainer has to divide it where several passes make a step.
         self.model_accepts_loss_kwargs = False
@@ -116,8 +119,22 @@ class FineTuner(Trainer):  # type: ignore[misc]
             self.control.should_training_stop = True
         return metrics
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def restore(self, checkpoint: Path) -> None:
+        """Everything as it was when the checkpoint was written."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+
     def finish(self) -> None:
         """Puts the weights to be kept into the model: the best, or else the average, or else the last."""
+        evaluated = max((entry["step"] for entry in self.state.log_history if "eval_macro_f1" in entry), default=-1)
+        if evaluated != self.state.global_step:
+            # The Trainer looks every so many steps; the last weights, at the lowest learning rate, are often the best.
+            self.evaluate()
         weights = self.best.weights or self.average.weights
         if weights is not None:
             put(weights, self.model)
@@ -138,8 +155,9 @@ class FineTuner(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         best = {"score": self.best.score, "step": self.best.step, "waited": self.best.waited}
+        progress = {"seconds": self.seconds, "best": best if self.best.weights is not None else None}
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        (folder / COMPLETE).write_text(json.dumps(best if self.best.weights is not None else {}), encoding="utf-8")
+        (folder / COMPLETE).write_text(json.dumps(progress), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -149,8 +167,9 @@ class FineTuner(Trainer):  # type: ignore[misc]
             parts.setdefault(part, {})[name] = value.to(self.args.device)
         put(parts["model"], self.model)
         self.average.weights = parts.get("average")
-        best = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-        if best:
+        progress = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        self._seconds_before, best = progress["seconds"], progress["best"]
+        if best is not None:
             self.best.weights = parts["best"]
             self.best.score, self.best.step, self.best.waited = best["score"], best["step"], best["waited"]
         if self._auxiliary is not None:
