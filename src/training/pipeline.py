@@ -94,8 +94,9 @@ def train(
             continue
         backup = load_task(file)
         place = folder / "backups" / name
-        # A backup that starts from the task starts from the model beside it.
-        start = folder if backup.start_from == task.name else None
+        start = _model_of(models, backup.start_from) if backup.start_from else None
+        if backup.start_from == task.name:
+            start = folder  # the model beside it
         _train_model(backup, source, place, command, start=start, resume=resume, announce=announce)
     if "tfidf" in steps and task.training.method != "tfidf":
         _train_classical(task, source, folder, version, "tfidf", as_backup=True, command=command)
