@@ -101,6 +101,35 @@ def test_a_csv_becomes_a_served_model_and_a_killed_run_goes_on(
     assert json.loads((models / "MODEL_VERSION.json").read_text(encoding="utf-8")) == {"tickets": "2.0.0"}
 
 
+def test_a_stop_after_the_model_does_not_train_it_again(
+    tickets: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from typer.testing import CliRunner
+
+    import healdag.training.classical
+    from healdag.cli import app
+
+    def stopped(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ["train", "--data", str(tickets), "--text-column", "body", "--label-column", "tag"]
+    arguments += ["--models", str(tmp_path / "models"), "--config", str(config), "--epochs", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(healdag.training.classical, "train_classical", stopped)
+        assert CliRunner().invoke(app, arguments).exit_code == 130
+    task = tmp_path / "models" / "tickets"
+    written = (task / "1.0.0" / "adapter_model.safetensors").stat().st_mtime_ns
+    assert not (task / "current").exists()
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert (task / "current").read_text(encoding="utf-8").strip() == "1.0.0"
+    assert (task / "1.0.0" / "adapter_model.safetensors").stat().st_mtime_ns == written
+    assert (task / "1.0.0" / "backups" / "tfidf").is_dir()
+    assert not (task / ".training").exists()
+    # Restarted, or with nothing begun, it is the next version.
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert (task / "current").read_text(encoding="utf-8").strip() == "1.1.0"
+
+
 def test_a_test_run_keeps_nothing(tickets: Path, config: Path, tmp_path: Path) -> None:
     arguments = ["train", "--data", tickets, "--text-column", "body", "--label-column", "tag", "--config", config]
     before = sorted(path.name for path in tmp_path.iterdir())

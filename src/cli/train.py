@@ -110,6 +110,8 @@ def train(
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "method": method}
     settings = load_settings(config, training=given)
     need_training_extra()
+    from ..training.versions import unfinished_version
+
     picked = open_task(task, data, text_column, label_column, separator)
     asked = _steps(steps, picked)
     source = checked_source(source or settings.dataset.source)
@@ -120,7 +122,9 @@ def train(
             _test_run(picked, source, asked, command)
             return
         into = models if models is not None else default_models()
-        number = _version(version, into / picked.name, picked, trained="model" in asked)
+        trained = "model" in asked
+        begun = unfinished_version(into / picked.name) if trained and resume is not False else None
+        number = _version(version or begun, into / picked.name, picked, trained=trained)
         folder = _run(picked, source, into, number, asked, command, resume=resume)
     _say_result(folder)
 

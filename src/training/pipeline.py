@@ -38,7 +38,7 @@ from .evaluation.metrics import evaluate, fit_calibration, fit_thresholds
 from .evaluation.plots import confusion_matrix_png, training_curves_png
 from .model_card import model_card
 from .tasks import Task, load_task
-from .versions import current_version
+from .versions import RUNS, current_version
 
 if TYPE_CHECKING:
     from .classical import Kind
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
 
 STEPS = ("model", "backups", "tfidf", "ensemble")
 """'backups' are all that the task names; one of them alone is asked for by its name."""
-RUNS = ".training"
-"""Folder, beside a task's versions, with the checkpoints of trainings that have not ended."""
 RUN = "run.json"
+"""Says which rows and settings the checkpoints beside it belong to."""
 
 log = logging.getLogger("healdag")
 
@@ -193,7 +192,8 @@ def _train_model(
         write_manifest(fresh, manifest, covered)
         write_json(fresh / POLICY, policy.model_dump(mode="json"))
         write_report(fresh, task, manifest, figures, {**info, **_run_info(trained)})
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    for checkpoint in checkpoints.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _train_classical(

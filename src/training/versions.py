@@ -10,6 +10,8 @@ from ..artifacts import CURRENT, MANIFEST, Manifest
 from ..errors import UsageError
 
 FIRST = "1.0.0"
+RUNS = ".training"
+"""Folder, beside a task's versions, with a folder for each that is being trained: its checkpoints."""
 _FORM = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -17,6 +19,12 @@ def versions(folder: Path) -> list[str]:
     """The versions in ``models/<task>``, oldest first."""
     names = (path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
     return sorted((name for name in names if _FORM.fullmatch(name)), key=_key)
+
+
+def unfinished_version(folder: Path) -> str | None:
+    """The version in ``models/<task>`` whose training was interrupted, in any of its steps; None without one."""
+    names = (path.name for path in (folder / RUNS).glob("*"))
+    return max((name for name in names if _FORM.fullmatch(name)), key=_key, default=None)
 
 
 def check_version(version: str) -> str:
