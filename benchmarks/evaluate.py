@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from healdag import Classification, Classifier, create_classifier
-from healdag.artifacts import find_artifact, read_manifest
+from healdag.artifacts import available_tasks, find_artifact, read_manifest
 from healdag.predictors import Predictor, Spec, load_predictor
 from healdag.training.datasets import json_lines, read_examples
 from healdag.training.evaluation.metrics import evaluate
@@ -41,9 +41,11 @@ def main() -> None:
             "dair_emotion": shifted(emotion, source, "dair_emotion"),
         },
         "authored": authored(emotion),
-        "davidson_hate": hate_figures(source),
-        "jigsaw_toxic_partial": toxicity_figures(source),
     }
+    if "hate" in available_tasks():
+        figures["davidson_hate"] = hate_figures(source)
+    if "toxicity" in available_tasks():
+        figures["jigsaw_toxic_partial"] = toxicity_figures(source)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
