@@ -86,7 +86,9 @@ def train(
     steps: Annotated[
         str,
         typer.Option(
-            "--steps", metavar="A,B", help="What to make, of: model, backups (or the name of one), tfidf, ensemble."
+            "--steps",
+            metavar="A,B",
+            help="What to make, of: model, backups (or the name of one), tfidf, tfidf_lr, tfidf_svm, ensemble.",
         ),
     ] = ",".join(STEPS),
     resume: Annotated[
@@ -315,7 +317,8 @@ def default_models() -> Path:
 
 
 def _steps(text: str, task: Task) -> tuple[str, ...]:
-    there = [*STEPS, *(name for name in task.backups if name not in STEPS)]
+    known = (*STEPS, "tfidf_lr", "tfidf_svm")
+    there = [*known, *(name for name in task.backups if name not in known)]
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in there]
     if unknown or not names:

@@ -30,6 +30,7 @@ from ..predictors import Spec, calibrate, decide, load_predictor, logits_of
 from ..predictors.lora import ADAPTER
 from .artifact_writer import replacing, set_current, write_json, write_manifest
 from .augmentation.augment import augmented_split
+from .classical import KINDS, Kind, train_classical
 from .data import HELD_OUT, data_hash, load_split, prior_of, targets, texts_of
 from .datasets import Example, Split, read_examples
 from .ensembles.list_confidence import fit_list_confidence
@@ -41,11 +42,11 @@ from .tasks import Task, load_task
 from .versions import RUNS, current_version
 
 if TYPE_CHECKING:
-    from .classical import Kind
     from .finetuning.finetune import Plan, Trained
 
 STEPS = ("model", "backups", "tfidf", "ensemble")
-"""'backups' are all that the task names; one of them alone is asked for by its name."""
+"""'backups' are all that the task names; one of them alone is asked for by its name. So are 'tfidf_lr' and
+'tfidf_svm', backups of those kinds."""
 RUN = "run.json"
 """Says which rows and settings the checkpoints beside it belong to."""
 
@@ -97,8 +98,9 @@ def train(
         if backup.start_from == task.name:
             start = folder  # the model beside it
         _train_model(backup, source, place, command, start=start, resume=resume, announce=announce)
-    if "tfidf" in steps and task.training.method != "tfidf":
-        _train_classical(task, source, folder, version, "tfidf", as_backup=True, command=command)
+    for kind in KINDS:
+        if kind in steps and task.training.method != kind:
+            _train_classical(task, source, folder, version, kind, as_backup=True, command=command)
     if "ensemble" in steps and (folder / "backups").is_dir():
         from .ensembles.stack import train_ensemble
 
@@ -199,8 +201,6 @@ def _train_model(
 def _train_classical(
     task: Task, source: Path | None, folder: Path, version: str, kind: Kind, *, as_backup: bool, command: str
 ) -> None:
-    from .classical import train_classical
-
     train, validation, test = (load_split(task, split, source) for split in get_args(Split))
     train_classical(task, train, validation, test, folder, version, kind=kind, as_backup=as_backup, command=command)
 
