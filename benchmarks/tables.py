@@ -89,8 +89,8 @@ def shift() -> str:
 def _ironic(f: dict[str, Any]) -> str:
     return (
         f"On our own held-out ironic texts (n = {f['n']}) the emotion that is meant is found in "
-        f"{f['whole_graph']:.3f}, by the adapter alone in {f['primary']:.3f}; always naming their commonest emotion would be right in "
-        f"{f['commonest_label']:.3f}."
+        f"{f['whole_graph']:.3f}, by the adapter alone in {f['primary']:.3f}; always naming their commonest emotion "
+        f"would be right in {f['commonest_label']:.3f}."
     )
 
 

@@ -106,7 +106,7 @@ def test_a_stop_after_the_model_does_not_train_it_again(
 ) -> None:
     from typer.testing import CliRunner
 
-    import healdag.training.classical
+    import healdag.training.pipeline
     from healdag.cli import app
 
     def stopped(*_arguments: object, **_options: object) -> None:
@@ -115,7 +115,7 @@ def test_a_stop_after_the_model_does_not_train_it_again(
     arguments = ["train", "--data", str(tickets), "--text-column", "body", "--label-column", "tag"]
     arguments += ["--models", str(tmp_path / "models"), "--config", str(config), "--epochs", "1"]
     with monkeypatch.context() as patched:
-        patched.setattr(healdag.training.classical, "train_classical", stopped)
+        patched.setattr(healdag.training.pipeline, "train_classical", stopped)
         assert CliRunner().invoke(app, arguments).exit_code == 130
     task = tmp_path / "models" / "tickets"
     written = (task / "1.0.0" / "adapter_model.safetensors").stat().st_mtime_ns
