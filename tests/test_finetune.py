@@ -131,7 +131,7 @@ def test_the_average_and_the_best_weights_are_what_they_say() -> None:
     average, best = WeightAverage(0.5), BestWeights()
     for step, value in enumerate([0.0, 1.0, 3.0]):
         model.weight.data.fill_(value)
-        average.update(model, step + 1, 3)
+        average.update(model, step + 1000, 3)
         best.update(model, score=[0.1, 0.9, 0.5][step], step=step)
     assert average.weights is not None
     assert float(average.weights["weight"]) == pytest.approx(0.5 * (0.5 * 0 + 0.5 * 1) + 0.5 * 3)
@@ -140,6 +140,16 @@ def test_the_average_and_the_best_weights_are_what_they_say() -> None:
     assert float(model.weight.detach()) == 3.0
     assert best.weights is not None
     assert (float(best.weights["weight"]), best.step, best.waited) == (1.0, 1, 1)
+
+
+def test_the_average_of_a_short_training_is_not_made_of_its_beginning() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = WeightAverage(0.995)
+    for step in range(1, 61):
+        model.weight.data.fill_(float(step > 10))
+        average.update(model, step, 60)
+    assert average.weights is not None
+    assert float(average.weights["weight"]) > 0.95
 
 
 def test_training_learns_and_keeps_the_best_epoch(tiny_base: Path) -> None:

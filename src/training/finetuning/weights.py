@@ -26,6 +26,9 @@ def put(weights: Weights, model: Any) -> None:
 class WeightAverage:
     """Exponential moving average of the trained weights (Polyak & Juditsky 1992), started after a tenth of the steps.
 
+    After n steps the past weighs (1 + n) / (10 + n) at most: or in a short training the average would still be made
+    of weights from its beginning.
+
     Args:
         decay: Weight of the past at each step; 0 keeps no average.
     """
@@ -36,14 +39,16 @@ class WeightAverage:
 
     def update(self, model: Any, step: int, steps: int) -> None:
         """Takes in the weights after an optimiser step."""
-        if not self.decay or step < 0.1 * steps:
+        n = step - 0.1 * steps
+        if not self.decay or n < 0:
             return
         current = trained_weights(model)
         if self.weights is None:
             self.weights = {name: value.clone() for name, value in current.items()}
             return
+        decay = min(self.decay, (1 + n) / (10 + n))
         for name, value in current.items():
-            self.weights[name].mul_(self.decay).add_(value, alpha=1 - self.decay)
+            self.weights[name].mul_(decay).add_(value, alpha=1 - decay)
 
     @contextmanager
     def applied(self, model: Any) -> Iterator[None]:
