@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from ...config import TrainingSettings
 from ...errors import UsageError
 from ..datasets import Columns, check_columns, indicator_columns, labels_of
 from ..tasks import DataReference, Task, load_task, tasks_folder
@@ -21,6 +22,9 @@ LABEL_NAMES = (
     *("intent", "polarity", "type", "label_text", "class_label", "gold", "y"),
 )
 SEPARATORS = ("|", ";", ",")
+
+_ROWS_SEEN = 20_000
+"""Rows that a training on a user's own data should see, passes counted, within 3 and 15 passes."""
 
 log = logging.getLogger("healdag")
 
@@ -65,11 +69,16 @@ def task_from_file(
     if test_path is not None:
         parts_of(test_path)
     data: dict[str, tuple[DataReference, ...]] = {"train": (reference,), "validation": (reference,), "test": (test,)}
-    return _task(path, name, labels, several, data)
+    return _task(path, name, labels, several, data, len(table.rows))
 
 
 def _task(
-    path: Path, name: str | None, labels: tuple[str, ...], several: bool, data: dict[str, tuple[DataReference, ...]]
+    path: Path,
+    name: str | None,
+    labels: tuple[str, ...],
+    several: bool,
+    data: dict[str, tuple[DataReference, ...]],
+    rows: int,
 ) -> Task:
     shipped = {file.stem for file in tasks_folder().glob("*.toml")}
     if name in shipped:
@@ -92,6 +101,11 @@ def _task(
         train=data["train"],
         validation=data["validation"],
         test=data["test"],
+        decision="macro_f1" if several else "argmax",
+        # Few rows need more passes; the best epoch on validation is kept, and patience ends what leads nowhere.
+        training=TrainingSettings(
+            epochs=float(min(max(_ROWS_SEEN // max(rows, 1), 3), 15)), patience=4, auxiliary_weight=0.0
+        ),
     )
 
 
