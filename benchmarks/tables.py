@@ -109,6 +109,20 @@ def emoji() -> str:
     return "\n".join(rows)
 
 
+def toxicity() -> str:
+    """Primary alone and whole graph on Jigsaw's comments."""
+    figures = load("evaluation")["jigsaw_toxic_partial"]
+    rows = ["| comments | | n | mean ROC-AUC | macro-F1 | every label right | ECE |", "|---|---|---|---|---|---|---|"]
+    for name, shown in (("all", "all"), ("as_written", "as written, not lower-cased and stripped")):
+        for way in ("primary", "whole_graph"):
+            f = figures[name][way]
+            rows.append(
+                f"| {shown} | {way.replace('_', ' ')} | {f['n']:,} | {f['roc_auc']:.3f} | {f['macro_f1']:.3f} "
+                f"| {f['accuracy']:.3f} | {f['ece']:.3f} |"
+            )
+    return "\n".join(rows)
+
+
 def tasks() -> str:
     """What the other tasks reach, by benchmarks/tasks.py."""
     rows = ["| task | test rows | accuracy | macro-F1 | command |", "|---|---|---|---|---|"]
@@ -168,6 +182,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "emoji": emoji,
     "tasks": tasks,
     "speed": speed,
+    "toxicity": toxicity,
     "augmentation": augmentation,
 }
 
