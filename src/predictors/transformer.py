@@ -15,7 +15,7 @@ from ..artifacts import resolve_base, sha256
 from ..config import ModelSettings
 from ..errors import ConfigError
 from ._encoder import Encoder, load_pretrained
-from .base import FloatArray, Predictor, Spec, calibrate, logits_of
+from .base import FloatArray, Predictor, Spec, calibrate, logits_of, sigmoid
 
 _LONGEST = 512  # tokens; models that read more are asked in windows all the same, unless max_length says otherwise
 
@@ -84,10 +84,10 @@ class TransformerClassifier:
         the largest is taken, and nothing is renormalised.
         """
         if self.multi_label:
-            each = self._encoder.pooled(texts, _sigmoid)
+            each = self._encoder.pooled(texts, sigmoid)
             largest = (each[:, :, None] * self._mapping).max(axis=1)
             return calibrate(logits_of(largest, multi_label=True), self._temperature, multi_label=True)
-        raw = self._encoder.pooled(texts, _sigmoid) if self._has_sigmoid else self._encoder.predict_proba(texts)
+        raw = self._encoder.pooled(texts, sigmoid) if self._has_sigmoid else self._encoder.predict_proba(texts)
         mass = (raw @ self._mapping)[:, self._covered]
         total = mass.sum(axis=1, keepdims=True)
         shares = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
@@ -228,7 +228,3 @@ def _longest_input(model: Any, tokenizer: Any) -> int:
     tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
     padding = next((getattr(table, "padding_idx", None) for table in tables), None)
     return min(longest, int(positions) - (0 if padding is None else int(padding) + 1))
-
-
-def _sigmoid(logits: FloatArray) -> FloatArray:
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -50.0, 50.0)))

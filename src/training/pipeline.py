@@ -8,10 +8,10 @@ import logging
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from ..artifacts import (
     CURRENT,
@@ -49,6 +49,9 @@ STEPS = ("model", "backups", "tfidf", "ensemble")
 'tfidf_svm', backups of those kinds."""
 RUN = "run.json"
 """Says which rows and settings the checkpoints beside it belong to."""
+
+HeldOut: TypeAlias = Mapping[Split, Sequence[Example]]
+"""The rows of validation and test."""
 
 log = logging.getLogger("healdag")
 
@@ -100,7 +103,7 @@ def train(
         _train_model(backup, source, place, command, start=start, resume=resume, announce=announce)
     for kind in KINDS:
         if kind in steps and task.training.method != kind:
-            _train_classical(task, source, folder, version, kind, as_backup=True, command=command)
+            _train_classical_backup(task, source, folder, version, kind, command)
     if "ensemble" in steps and (folder / "backups").is_dir():
         from .ensembles.stack import train_ensemble
 
@@ -146,35 +149,38 @@ def _train_model(
 ) -> None:
     """The primary, or another model that is kept as a backup."""
     rows = augmented_split(task, source)
-    auxiliary = _auxiliary_rows(task, source)
-    info = _training_info(task, rows, auxiliary, source, command)
+    held_out = {split: load_split(task, split, source) for split in HELD_OUT}
+    auxiliary = _auxiliary_rows(task, source, held_out)
+    info = _training_info(task, rows, auxiliary, held_out, command)
     if _is_done(folder, info["run"]) and resume is not False:
         log.info("%s is trained already, with these rows and settings", folder)
         return
     method = task.training.method
     if method != "lora" and method != "full":
-        _train_classical(task, source, folder, folder.name, method, as_backup=False, command=command)
+        validation, test = held_out["validation"], held_out["test"]
+        train_classical(
+            task, rows, validation, test, folder, folder.name, kind=method, as_backup=False, command=command
+        )
         return
     from .finetuning.finetune import fine_tune
 
     checkpoints = _checkpoints(folder, info["run"], resume)
     base = resolve_base(task.lora.base)
     log.info("training %s on %d rows, %d auxiliary", task.name, len(rows), len(auxiliary))
-    validation = load_split(task, "validation", source)
     trained = fine_tune(
         base,
         task.labels,
         rows,
         task.lora,
         task.training,
-        validation=validation,
+        validation=held_out["validation"],
         auxiliary=auxiliary,
         multi_label=task.multi_label,
         start=start,
         checkpoints=checkpoints,
         announce=announce,
     )
-    truth = targets(validation, task.labels, multi_label=task.multi_label)
+    truth = targets(held_out["validation"], task.labels, multi_label=task.multi_label)
     full = task.training.method == "full"
     manifest = Manifest(
         kind="full" if full else "lora",
@@ -190,7 +196,7 @@ def _train_model(
     with replacing(folder) as fresh:
         covered = _save_weights(trained.model, fresh, task, base)
         write_manifest(fresh, manifest, covered)
-        manifest, figures, policy = _calibrate_and_measure(fresh, manifest, task, source)
+        manifest, figures, policy = _calibrate_and_measure(fresh, manifest, task, held_out)
         write_manifest(fresh, manifest, covered)
         write_json(fresh / POLICY, policy.model_dump(mode="json"))
         write_report(fresh, task, manifest, figures, {**info, **_run_info(trained)})
@@ -198,11 +204,11 @@ def _train_model(
         shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _train_classical(
-    task: Task, source: Path | None, folder: Path, version: str, kind: Kind, *, as_backup: bool, command: str
+def _train_classical_backup(
+    task: Task, source: Path | None, folder: Path, version: str, kind: Kind, command: str
 ) -> None:
     train, validation, test = (load_split(task, split, source) for split in get_args(Split))
-    train_classical(task, train, validation, test, folder, version, kind=kind, as_backup=as_backup, command=command)
+    train_classical(task, train, validation, test, folder, version, kind=kind, as_backup=True, command=command)
 
 
 def write_report(folder: Path, task: Task, manifest: Manifest, figures: dict[str, Any], info: dict[str, Any]) -> None:
@@ -262,7 +268,7 @@ def _save_weights(model: Any, folder: Path, task: Task, base: Path) -> list[str]
 
 
 def _calibrate_and_measure(
-    folder: Path, manifest: Manifest, task: Task, source: Path | None
+    folder: Path, manifest: Manifest, task: Task, held_out: HeldOut
 ) -> tuple[Manifest, dict[str, Any], Policy]:
     """Fits temperature, bias and thresholds on the validation split, then measures on the test split.
 
@@ -271,7 +277,7 @@ def _calibrate_and_measure(
     """
     multi = task.multi_label
     predictor = load_predictor(manifest.kind, Spec(manifest.labels, folder))
-    validation = load_split(task, "validation", source)
+    validation, test = held_out["validation"], held_out["test"]
     truth = targets(validation, task.labels, multi_label=multi)
     raw = predictor.predict_proba(texts_of(validation))
     logits = logits_of(raw, multi_label=multi)
@@ -287,7 +293,6 @@ def _calibrate_and_measure(
         "validation": evaluate(fitted, truth, task.labels, thresholds, multi_label=multi),
     }
     said, right = decide(fitted, thresholds, multi_label=multi), truth
-    test = load_split(task, "test", source)
     if test:
         right = targets(test, task.labels, multi_label=multi)
         answers = logits_of(predictor.predict_proba(texts_of(test)), multi_label=multi)
@@ -299,19 +304,19 @@ def _calibrate_and_measure(
     return manifest.model_copy(update={"temperature": temperature, "bias": bias}), figures, policy
 
 
-def _auxiliary_rows(task: Task, source: Path | None) -> list[Example]:
+def _auxiliary_rows(task: Task, source: Path | None, held_out: HeldOut) -> list[Example]:
     """Fine-label rows, without any text that stands in the task's validation or test split."""
     if task.auxiliary is None or not task.training.auxiliary_weight:
         return []
-    held_out = {row.text for split in HELD_OUT for row in load_split(task, split, source)}
+    kept_out = {row.text for rows in held_out.values() for row in rows}
     rows = read_examples(task.auxiliary.set, "train", source, label_column=task.auxiliary.label_column)
-    return [row for row in rows if row.text not in held_out]
+    return [row for row in rows if row.text not in kept_out]
 
 
 def _training_info(
-    task: Task, rows: Sequence[Example], auxiliary: Sequence[Example], source: Path | None, command: str
+    task: Task, rows: Sequence[Example], auxiliary: Sequence[Example], held_out: HeldOut, command: str
 ) -> dict[str, Any]:
-    hashes: dict[str, str] = {split: data_hash(load_split(task, split, source)) for split in HELD_OUT}
+    hashes: dict[str, str] = {split: data_hash(kept) for split, kept in held_out.items()}
     hashes |= {"train": data_hash(rows), "auxiliary": data_hash(auxiliary)}
     settings = task.model_dump(mode="json")
     identity = json.dumps([settings["labels"], settings["lora"], settings["training"], hashes], sort_keys=True)

@@ -226,17 +226,9 @@ class _Run:
             model.config.id2label = dict(enumerate(self.labels))
             model.config.label2id = {label: i for i, label in enumerate(self.labels)}
             return model, tokenizer
-        lora = self.lora
-        config = LoraConfig(
-            task_type="SEQ_CLS",
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            bias=lora.bias,
-            target_modules=lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules),
-            # Everything that the base does not bring is trained and saved, or it would be random again after loading.
-            modules_to_save=sorted({name.rsplit(".", 1)[0] for name in untrained}),
-        )
+        # Everything that the base does not bring is trained and saved, or it would be random again after loading.
+        fresh = sorted({name.rsplit(".", 1)[0] for name in untrained})
+        config = lora_config(self.lora, "SEQ_CLS", modules_to_save=fresh)
         with quiet_transformers():
             adapted = get_peft_model(model, config)
         if start is not None:
@@ -421,6 +413,24 @@ class Collator:
             "labels": torch.tensor([row["labels"] for row in rows]),
             "fine": torch.tensor([row["fine"] for row in rows]),
         }
+
+
+def lora_config(lora: LoraSettings, task_type: str, **more: Any) -> LoraConfig:
+    """The settings in PEFT's words.
+
+    Args:
+        task_type: 'SEQ_CLS' or 'SEQ_2_SEQ_LM'.
+        more: Further fields of ``peft.LoraConfig``.
+    """
+    return LoraConfig(
+        task_type=task_type,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias=lora.bias,
+        target_modules=lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules),
+        **more,
+    )
 
 
 def load_start(model: Any, start: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from transformers import (
     DataCollatorForSeq2Seq,
     PrinterCallback,
@@ -34,6 +34,7 @@ from ...summarizer import generation_config, load_seq2seq, load_summarizer
 from ..artifact_writer import replacing, write_json, write_manifest
 from ..evaluation.measure import write_metrics_csv
 from ..finetuning.callbacks import Alarms, Progress
+from ..finetuning.finetune import lora_config
 from ..finetuning.weights import BestWeights, put
 from ..profiles import PROFILES
 from .pairs import Pair, pairs_hash
@@ -208,17 +209,9 @@ def _train(
 def _with_lora(model: Any, lora: LoraSettings, manifest: SummarizerManifest) -> Any:
     """The model with a fresh adapter, set to generate as it will be served."""
     model.generation_config = generation_config(model, manifest.max_target_length, manifest.beams)
-    config = LoraConfig(
-        task_type="SEQ_2_SEQ_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        bias=lora.bias,
-        target_modules=lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules),
-    )
     try:
         with quiet_transformers():
-            return get_peft_model(model, config)
+            return get_peft_model(model, lora_config(lora, "SEQ_2_SEQ_LM"))
     except ValueError as error:  # no layer has one of the names
         raise UsageError(f"lora.target_modules {lora.target_modules!r} does not fit the base: {error}") from error
 
