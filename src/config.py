@@ -12,7 +12,7 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -129,11 +129,28 @@ class DagSettings(_Section):
     backup_timeout: float = Field(
         default=60.0, gt=0, description="Seconds that a backup of your own may take for a batch; then it is skipped."
     )
+    max_error: Annotated[float, Field(gt=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] | None = Field(
+        default=None,
+        description="Largest share of wrong answers among those that are given, of all or by label; None: no budget.",
+    )
+    certainty: float = Field(default=0.95, gt=0, lt=1, description="Certainty of that bound.")
     human_review: bool = Field(default=False, description="Whether still doubtful answers wait for a person.")
     condenser: Path | None = Field(
         default=None, description="Folder of a summarizer that shortens texts beyond the model's window; None: none."
     )
     max_chars: int = Field(default=100_000, ge=1, description="Longest text that is read, in characters.")
+
+
+class LogSettings(_Section):
+    """The decision log."""
+
+    path: Path | None = Field(
+        default=None,
+        description="A .jsonl file, or a .db, .sqlite or .sqlite3 database, for every decision; None: none.",
+    )
+    text: Literal["store", "hash", "omit"] = Field(
+        default="hash", description="What the log keeps of a text: all of it, its SHA-256, or nothing."
+    )
 
 
 class LoggingSettings(_Section):
@@ -150,6 +167,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     dataset: DatasetSettings = DatasetSettings()
     dag: DagSettings = DagSettings()
+    log: LogSettings = LogSettings()
     logging: LoggingSettings = LoggingSettings()
 
 
@@ -222,11 +240,16 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
 
 def _anchor_paths(content: dict[str, Any], folder: Path) -> None:
     """Relative paths in a file are relative to it; names, of tasks and of bases on the Hub, stay names."""
-    places = (("model", "base_path"), ("model", "task"), ("dataset", "source"), ("lora", "base"), ("dag", "condenser"))
+    places = (
+        *(("model", "base_path"), ("model", "task"), ("dataset", "source")),
+        *(("lora", "base"), ("dag", "condenser"), ("log", "path")),
+    )
     for section, key in places:
         values = content.get(section)
         value = values.get(key) if isinstance(values, dict) else None
-        if isinstance(value, str) and (key in {"base_path", "source", "condenser"} or value.startswith((".", "~"))):
+        if isinstance(value, str) and (
+            key in {"base_path", "source", "condenser", "path"} or value.startswith((".", "~"))
+        ):
             content[section][key] = str(folder / Path(value).expanduser())
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Source = Literal["model", "emoji", "backup", "memory", "human", "pending", "abstain"]
-Reason = Literal["low_confidence", "sarcasm", "unreadable", "model_error"]
+Reason = Literal["low_confidence", "sarcasm", "unreadable", "model_error", "budget"]
 
 
 class Attempt(BaseModel):

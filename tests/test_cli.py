@@ -406,7 +406,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "models"
     root.mkdir()
     monkeypatch.setenv("HEALDAG_MODELS", str(root))
-    monkeypatch.setattr("healdag.artifacts.models_roots", lambda: [root])
+    monkeypatch.setattr("healdag.artifacts.places.models_roots", lambda: [root])
     return root
 
 

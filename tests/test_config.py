@@ -71,6 +71,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "condenser": "/models/short",
         "max_chars": 500,
     },
+    "log": {"path": "/logs/decisions.db", "text": "store"},
     "logging": {"level": "DEBUG"},
 }
 
@@ -172,7 +173,7 @@ class TestErrors:
     def test_unknown_section(self, tmp_path: Path) -> None:
         message = self.fail(tmp_path, "\nmodle:\n  task: emotion\n")
         assert "unknown key 'modle' (line 2 of " in message
-        assert "did you mean 'model'? allowed: model, lora, training, dataset, dag, logging" in message
+        assert "did you mean 'model'? allowed: model, lora, training, dataset, dag, log, logging" in message
 
     def test_nothing_alike_is_not_suggested(self, tmp_path: Path) -> None:
         assert "did you mean" not in self.fail(tmp_path, "dag: {zzz: 1}")

@@ -21,6 +21,8 @@ from .ensemble import ensemble
 from .evaluate import evaluate
 from .models import models
 from .prepare import prepare
+from .stats import stats
+from .stress import stress
 from .summarize import train_summarizer
 from .terminal import report, silence_stdout
 from .train import demo_train, train
@@ -121,6 +123,8 @@ app.command("demo-train")(demo_train)
 app.command(epilog=EXIT_CODES)(evaluate)
 app.command(epilog=EXIT_CODES)(compare)
 app.command(epilog=EXIT_CODES)(ensemble)
+app.command(epilog=EXIT_CODES)(stats)
+app.command(epilog=EXIT_CODES)(stress)
 app.command("train-summarizer", epilog=EXIT_CODES)(train_summarizer)
 
 __all__ = ["app"]

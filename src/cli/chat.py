@@ -19,6 +19,7 @@ from .options import (
     ConfigOption,
     DeviceOption,
     LabelsOption,
+    LogOption,
     NoBackupOption,
     TaskOption,
     ThresholdOption,
@@ -81,10 +82,11 @@ def chat(
     config: ConfigOption = None,
     device: DeviceOption = None,
     labels: LabelsOption = None,
+    log: LogOption = None,
 ) -> None:
     """Classify texts as you type them, and see the way each takes through the graph."""
     console = open_console()
-    classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels)
+    classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels, log)
     console.print(plain(f"{classifier.model_version}: {', '.join(classifier.labels)}"))
     console.print("Type a text, or help, stats, quit.")
     stats = Stats()

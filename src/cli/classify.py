@@ -18,6 +18,7 @@ from .options import (
     ConfigOption,
     DeviceOption,
     LabelsOption,
+    LogOption,
     NoBackupOption,
     TaskOption,
     ThresholdOption,
@@ -85,6 +86,7 @@ def classify(
     config: ConfigOption = None,
     device: DeviceOption = None,
     labels: LabelsOption = None,
+    log: LogOption = None,
 ) -> None:
     """Classify texts: final_label, confidence, source, and the reasons for a doubt.
 
@@ -101,7 +103,7 @@ def classify(
         if file is not None and picked is Format.CSV and file.lower().endswith(tuple(JSON_LINES)):
             columns = json_columns(file)
         stream = stack.enter_context(open_output(output, picked))
-        classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels)
+        classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels, log)
         writer = make_writer(picked, stream, columns=columns, labels=classifier.labels, output=output)
         quiet = file is None or (output in {None, STDOUT} and sys.stdout.isatty())
         tally = _run(classifier, source, writer, stack.enter_context(_progress(source, quiet=quiet)))

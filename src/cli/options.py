@@ -30,6 +30,12 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="A config.ya
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]", metavar="NAME")
 ]
+LogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log", metavar="FILE", help="Append every decision to this .jsonl, .db or .sqlite file; see 'healdag stats'."
+    ),
+]
 
 
 def open_classifier(
@@ -40,6 +46,7 @@ def open_classifier(
     config: Path | None,
     device: str | None,
     labels: str | None = None,
+    log: Path | None = None,
 ) -> Classifier:
     """The classifier that the options describe; nobody is there to review, so nothing waits for a person."""
     from ..graph import create_classifier
@@ -53,4 +60,5 @@ def open_classifier(
         device=device,
         labels=None if labels is None else [label.strip() for label in labels.split(",") if label.strip()],
         human_review=False,
+        log=log,
     )

@@ -1,7 +1,9 @@
 r"""The topology, declared once::
 
-    preprocess -> memory -> (condense) -> classify -> sarcasm -> check -> (backup) -> (review) -> finalize
-                     \-- emoji-only, or corrected before --------------------------------------------^
+    preprocess -> memory -> (condense) -> classify -> sarcasm -> check -> (backup) -> trust -> (review) -> finalize
+                     \-- emoji-only, or corrected before ------------------------------^
+
+With a decision log, ``log`` comes after finalize.
 
 Adding a node: write ``nodes/<name>.py``, bind it in ``Nodes``, and give it a line in ``build_graph``.
 """
@@ -13,7 +15,20 @@ from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 
-from ..nodes import Backup, Check, Classify, Condense, Finalize, Memory, Preprocess, Review, Sarcasm, pending_rows
+from ..nodes import (
+    Backup,
+    Check,
+    Classify,
+    Condense,
+    Finalize,
+    Log,
+    Memory,
+    Preprocess,
+    Review,
+    Sarcasm,
+    Trust,
+    pending_rows,
+)
 from .state import Input, Output, State
 
 
@@ -27,9 +42,11 @@ class Nodes:
     sarcasm: Sarcasm
     check: Check
     backup: Backup
+    trust: Trust
     review: Review
     finalize: Finalize
     condense: Condense | None = None
+    log: Log | None = None
 
 
 def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, Any, Any, Any]:
@@ -49,27 +66,34 @@ def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, 
     graph.add_node("sarcasm", nodes.sarcasm)
     graph.add_node("check", nodes.check)
     graph.add_node("backup", nodes.backup)
+    graph.add_node("trust", nodes.trust)
     graph.add_node("review", nodes.review)
     graph.add_node("finalize", nodes.finalize)
 
     first_reader = "classify" if nodes.condense is None else "condense"
 
     def after_memory(state: State) -> str:
-        return first_reader if pending_rows(state) else "finalize"
+        return first_reader if pending_rows(state) else "trust"
 
     def after_check(state: State) -> str:
-        return "backup" if nodes.backup.ladder and any(state["reasons"]) else after_backup(state)
+        return "backup" if nodes.backup.ladder and any(state["reasons"]) else "trust"
 
-    def after_backup(state: State) -> str:
+    def after_trust(state: State) -> str:
         return "review" if human_review and nodes.review.needed(state) else "finalize"
 
     graph.add_edge(START, "preprocess")
     graph.add_edge("preprocess", "memory")
-    graph.add_conditional_edges("memory", after_memory, [first_reader, "finalize"])
+    graph.add_conditional_edges("memory", after_memory, [first_reader, "trust"])
     graph.add_edge("classify", "sarcasm")
     graph.add_edge("sarcasm", "check")
-    graph.add_conditional_edges("check", after_check, ["backup", "review", "finalize"])
-    graph.add_conditional_edges("backup", after_backup, ["review", "finalize"])
+    graph.add_conditional_edges("check", after_check, ["backup", "trust"])
+    graph.add_edge("backup", "trust")
+    graph.add_conditional_edges("trust", after_trust, ["review", "finalize"])
     graph.add_edge("review", "finalize")
-    graph.add_edge("finalize", END)
+    if nodes.log is None:
+        graph.add_edge("finalize", END)
+    else:
+        graph.add_node("log", nodes.log)
+        graph.add_edge("finalize", "log")
+        graph.add_edge("log", END)
     return graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from ..errors import InputError, UsageError
-from ..nodes import RUN_PREFIX
+from ..nodes import BY_CALLER, RUN_PREFIX
 from ..nodes.records import Label
 from ..schema import Classification
 from ..text import check_text, prepare
@@ -148,7 +149,8 @@ class Classifier:
             raise UsageError(
                 f"no pending decision {decision_id!r}; decisions wait with human_review=True until answered"
             )
-        output = engine.graph.invoke(Command(resume={decision_id: given}), config)
+        resumed: RunnableConfig = {"configurable": {"thread_id": run, BY_CALLER: True}}
+        output = engine.graph.invoke(Command(resume={decision_id: given}), resumed)
         paused = engine.graph.get_state(config) if INTERRUPT in output else None
         return _collect(engine, output, paused, answered={decision_id: given})[int(row)]
 
@@ -231,7 +233,10 @@ class Classifier:
 
     async def _arun(self, engine: Engine, texts: list[str], config: RunnableConfig) -> list[Classification]:
         output = await engine.graph.ainvoke({"texts": texts}, config)
-        return _collect(engine, output, await engine.graph.aget_state(config) if INTERRUPT in output else None)
+        if INTERRUPT not in output:
+            return _collect(engine, output, None)
+        # A thread: what is final already is logged.
+        return await asyncio.to_thread(_collect, engine, output, await engine.graph.aget_state(config))
 
     def _config(self) -> RunnableConfig:
         """A thread of its own where a checkpointer keeps runs."""
@@ -281,11 +286,14 @@ def _collect(
         answered: Answers given just now to a run that still waits for others.
     """
     if paused is None:
-        return [Classification.model_validate(result) for result in output["results"]]
-    state = {**paused.values, "answers": answered or {}}
-    waiting = _waiting(paused)
-    finalize = engine.nodes.finalize
-    rows = (finalize.result(state, i, pending=key in waiting) for i, key in enumerate(state["ids"]))
+        rows = output["results"]
+    else:
+        state = {**paused.values, "answers": answered or {}}
+        waiting = _waiting(paused)
+        finalize = engine.nodes.finalize
+        rows = [finalize.result(state, i, pending=key in waiting) for i, key in enumerate(state["ids"])]
+    if engine.nodes.log is not None and (paused is not None or answered is not None):
+        engine.nodes.log.write_final(rows, answered)
     return [Classification.model_validate(row) for row in rows]
 
 

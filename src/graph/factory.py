@@ -18,11 +18,13 @@ from langgraph.store.memory import InMemoryStore
 from ..artifacts import BackupPolicy, Manifest, Policy, find_artifact, read_manifest, read_policy
 from ..config import Settings, load_settings
 from ..errors import ArtifactError, ConfigError
-from ..nodes import Backup, Check, Classify, Condense, Decider, Finalize, Memory, Preprocess, Review, Rung, Sarcasm
+from ..nodes import Backup, Check, Classify, Condense, Decider, Finalize, Log, Memory, Preprocess, Review, Rung, Sarcasm
 from ..predictors import Predictor, Spec, is_multi_label, load_predictor
 from ..predictors.emoji import EmojiLexicon, lexicon_labels
 from ..predictors.restricted import Restricted, check_label_prior, check_labels, whole
+from ..store import DecisionLog
 from ..summarizer import Condenser, load_summarizer
+from .budget import Origin, changed_settings, trust_of
 from .build import Nodes, build_graph
 from .classifier import Classifier, Engine
 
@@ -41,13 +43,14 @@ def create_classifier(
     backups: Sequence[BackupSpec] | None = None,
     threshold: float | None = None,
     sarcasm_threshold: float | None = None,
-    max_error: float | None = None,
-    certainty: float = 0.95,
+    max_error: float | Mapping[str, float] | None = None,
+    certainty: float | None = None,
     engine: str | None = None,
     device: str | None = None,
     human_review: bool | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     store: BaseStore | None = None,
+    log: DecisionLog | str | Path | None = None,
     primary: Predictor | None = None,
     sarcasm: Predictor | None = None,
     condenser: Condenser | str | Path | None = None,
@@ -73,14 +76,18 @@ def create_classifier(
         threshold: Confidence, 0 to 1, below which an answer is doubted; by default fitted on held-out data.
         sarcasm_threshold: Probability, 0 to 1, from which a text counts as sarcastic. Default 0.5:
             likelier sarcastic than not.
-        max_error: Largest share of wrong answers, 0 to 1. Needs a certificate in the artefact; the shipped models carry
-            none yet, so that anything but None is refused.
-        certainty: Certainty of that bound, 0 to 1.
+        max_error: Largest share of wrong ones, 0 to 1, among the answers that are given; what might exceed it comes
+            back with source 'abstain' (or waits for a person, with human_review). Rests on the artefact's certificate,
+            see ``healdag certify``. Or such a share per label, of the answers with that label.
+        certainty: Certainty of that bound over the draw of the certificate's rows, 0 to 1. Default 0.95.
         engine: "auto" or "torch".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         human_review: Whether rows that stay doubtful wait for a person (LangGraph's interrupt). Default False.
         checkpointer: Keeps runs that wait; in memory by default where human_review is on.
         store: LangGraph store that keeps corrections; in memory by default.
+        log: Where decisions are logged: a ``.jsonl`` file, a ``.db`` or ``.sqlite`` database, or a
+            :class:`healdag.store.DecisionLog`. Of a text its SHA-256 is kept, unless ``log.text`` in the configuration
+            says otherwise. A decision that waits for a person is logged when it is answered. By default nothing is.
         primary: A predictor to use instead of the task's artefact.
         sarcasm: A predictor with the label 'sarcastic' to use instead of the shipped detector.
         condenser: Shortens texts that are longer than the model's window, for the model to read: the folder of a
@@ -90,18 +97,13 @@ def create_classifier(
     Raises:
         ConfigError: a setting that is not allowed.
         UsageError: no such task or version.
-        ArtifactError: the model's files are missing or not the trained ones, or a budget without a certificate.
+        ArtifactError: the model's files are missing or not the trained ones, or a budget without a certificate for
+            this very graph.
 
     >>> from healdag import create_classifier
     >>> create_classifier().classify("I'm so happy today!").final_label
     'joy'
     """
-    if max_error is not None:
-        raise ArtifactError(
-            f"max_error={max_error!r} with certainty={certainty!r} needs a certificate that covers the model, its "
-            f"backups and its policy; {task or 'emotion'!r} has none. "
-            "Leave max_error out, or set threshold=..., which promises nothing"
-        )
     settings = load_settings(
         config_path,
         model={
@@ -118,9 +120,13 @@ def create_classifier(
             "threshold": threshold,
             "sarcasm_threshold": sarcasm_threshold,
             "human_review": human_review,
+            "max_error": dict(max_error) if isinstance(max_error, Mapping) else max_error,
+            "certainty": certainty,
             "condenser": condenser if isinstance(condenser, str | Path) else None,
         },
+        log={"path": None if isinstance(log, DecisionLog) else log},
     )
+    decisions = log if isinstance(log, DecisionLog) else _open_log(settings)
     if "logging" in settings.model_fields_set:
         logging.getLogger("healdag").setLevel(settings.logging.level)
     asked_backups = backups if backups is not None else settings.dag.backups
@@ -131,7 +137,7 @@ def create_classifier(
 
     def build() -> Engine:
         models = _load(settings, primary, sarcasm, asked_backups)
-        return _engine(models, settings, corrections, saver, _condenser(settings, condenser))
+        return _engine(models, settings, corrections, saver, _condenser(settings, condenser), decisions)
 
     return Classifier(build)
 
@@ -148,6 +154,7 @@ class _Models:
     detector: Predictor | None
     ladder: tuple[Rung, ...]
     policy: Policy
+    origin: Origin
 
 
 def _load(
@@ -158,7 +165,7 @@ def _load(
         ladder = _ladder(settings, view, None, Policy(), {"model": primary}, backups)
         own = view.restrict(primary)
         task = settings.model.task
-        return _Models(task, primary.version, own, view.prior, view.all_labels, sarcasm, ladder, Policy())
+        return _Models(task, primary.version, own, view.prior, view.all_labels, sarcasm, ladder, Policy(), Origin(None))
     folder = find_artifact(settings.model.task, settings.model.version)
     manifest, policy = read_manifest(folder), read_policy(folder)
     if policy.thresholds is not None and len(policy.thresholds) != len(manifest.labels):
@@ -168,12 +175,16 @@ def _load(
         )
     model = _open(manifest, folder, settings, "model")
     view = _View.of(settings, model, manifest.prior)
-    detector = sarcasm or (_shipped_detector(settings) if manifest.sarcasm else None)
+    shipped = find_artifact("sarcasm") if manifest.sarcasm and sarcasm is None else None
+    detector = _open(read_manifest(shipped), shipped, settings, "sarcasm") if shipped is not None else sarcasm
     members = {"model": model, **({"sarcasm": detector} if detector is not None else {})}
     ladder = _ladder(settings, view, folder, policy, members, backups)
     version, own = f"{manifest.task}/{manifest.version}", view.restrict(model)
     policy = view.policy(policy)
-    return _Models(manifest.task, version, own, manifest.prior, view.all_labels, detector, ladder, policy)
+    given = {"backups": backups is not None, "sarcasm": sarcasm is not None}
+    others = dict.fromkeys([*changed_settings(settings), *(name for name, is_given in given.items() if is_given)])
+    origin = Origin(folder, shipped, tuple(others))
+    return _Models(manifest.task, version, own, manifest.prior, view.all_labels, detector, ladder, policy, origin)
 
 
 @dataclass(frozen=True)
@@ -252,9 +263,8 @@ def _condenser(settings: Settings, given: Condenser | str | Path | None) -> Cond
     return given
 
 
-def _shipped_detector(settings: Settings) -> Predictor:
-    folder = find_artifact("sarcasm")
-    return _open(read_manifest(folder), folder, settings, "sarcasm")
+def _open_log(settings: Settings) -> DecisionLog | None:
+    return DecisionLog(settings.log.path, text=settings.log.text) if settings.log.path is not None else None
 
 
 def _ladder(
@@ -337,8 +347,12 @@ def _engine(
     store: BaseStore,
     checkpointer: BaseCheckpointSaver[Any] | None,
     condenser: Condenser | None = None,
+    decisions: DecisionLog | None = None,
 ) -> Engine:
     policy, dag = models.policy, settings.dag
+    origin = models.origin
+    if condenser is not None and "condenser" not in origin.changed:
+        origin = replace(origin, changed=(*origin.changed, "condenser"))
     threshold = policy.threshold if dag.threshold is None else dag.threshold
     decider = Decider(
         tuple(models.primary.labels), policy.thresholds, is_multi_label(models.primary), policy.set_calibration
@@ -350,9 +364,11 @@ def _engine(
         sarcasm=Sarcasm(models.detector),
         check=Check(decider, threshold, dag.sarcasm_threshold),
         backup=Backup(models.ladder, decider, threshold),
+        trust=trust_of(origin, decider, dag.max_error, dag.certainty),
         review=Review(decider, policy.review_threshold if dag.threshold is None else dag.threshold),
         finalize=Finalize(decider, models.version),
         condense=Condense(condenser, whole(models.primary)) if condenser is not None else None,
+        log=Log(decisions) if decisions is not None else None,
     )
     graph = build_graph(nodes, human_review=dag.human_review)
     compiled: CompiledStateGraph[Any, Any, Any, Any] = graph.compile(checkpointer=checkpointer, name="healdag")

@@ -58,6 +58,11 @@ class State(TypedDict, total=False):
     reasons: list[list[str]]  # N lists; empty where the primary's answer stands
     # backup
     backup: list[BackupDict | None]  # N outcomes of the ladder; None where it was not asked
+    # trust
+    trust: list[
+        float | None
+    ]  # N probabilities that the standing answer is right; None where nobody answered, or a person
+    accepted: list[bool]  # N; False where the answer does not keep the error budget, or there is none
     # review
     answers: dict[str, Label]  # decision id to label
     # finalize

@@ -8,13 +8,16 @@ from .classify import Classify
 from .condense import CONDENSER, Condense
 from .decider import Decider
 from .finalize import Finalize
+from .log import BY_CALLER, Log
 from .memory import Memory
 from .preprocess import RUN_PREFIX, Preprocess
 from .records import pending_rows
 from .review import Review
 from .sarcasm import Sarcasm
+from .trust import Trust
 
 __all__ = [
+    "BY_CALLER",
     "CONDENSER",
     "RUN_PREFIX",
     "Backup",
@@ -23,10 +26,12 @@ __all__ = [
     "Condense",
     "Decider",
     "Finalize",
+    "Log",
     "Memory",
     "Preprocess",
     "Review",
     "Rung",
     "Sarcasm",
+    "Trust",
     "pending_rows",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .decider import Decider
-from .records import AnswerDict, Label, Row, standing
+from .records import EMOJI, AnswerDict, Label, Row, standing
 
 _PEOPLE = ("memory", "human")
 
@@ -38,14 +38,20 @@ class Finalize:
         if pending:
             by, source = "", "pending"
         shown = [self._show(attempt, accepted=attempt["by"] == by) for attempt in attempts]
-        label, confidence = (None, None) if row is None or pending else self._name(row, by)
+        given = row is not None and not pending and source != "abstain"
+        label, confidence = self._name(row, by) if row is not None and given else (None, None)
+        if given and by not in _PEOPLE:
+            confidence = state["trust"][i]
+        reasons = list((state.get("reasons") or [[]] * (i + 1))[i])
+        if row is not None and not state["accepted"][i]:
+            reasons.append("budget")
         return {
             "text": state["raw"][i],
             "final_label": label,
             "confidence": confidence,
             "source": source,
             "probabilities": {} if row is None else dict(zip(self.decider.labels, row, strict=True)),
-            "reasons": list((state.get("reasons") or [[]] * (i + 1))[i]),
+            "reasons": reasons,
             "sarcasm": (state.get("sarcasm") or [None] * (i + 1))[i],
             "attempts": shown,
             "decision_id": state["ids"][i],
@@ -56,14 +62,16 @@ class Finalize:
         """Probabilities, who they are from, and the source."""
         if state["remembered"][i] is not None:
             return self.decider.certain(state["remembered"][i]), "memory", "memory"
-        if state["emoji"][i] is not None:
-            return state["emoji"][i], "emoji", "emoji"
         answer = (state.get("answers") or {}).get(state["ids"][i])
         if answer is not None:
             return self.decider.certain(answer), "human", "human"
         row, by = standing(state, i)
         if row is None:
             return None, "", "abstain"  # nothing could answer: said, not guessed
+        if not state["accepted"][i]:
+            return row, "", "abstain"
+        if by == EMOJI:
+            return row, EMOJI, "emoji"
         first = state["primary"][i]["probabilities"]
         # The source is who first gave the label: a backup that confirms it sharpens the confidence, no more.
         same = first is not None and self.decider.name(first)[0] == self.decider.name(row)[0]

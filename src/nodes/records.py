@@ -8,6 +8,8 @@ from typing import Any
 from typing_extensions import TypedDict
 
 Row = list[float]
+EMOJI = "emoji"
+"""Who answers emoji-only texts."""
 Label = str | list[str]
 """An answer: a label, or in a multi-label task the list of those that apply."""
 
@@ -43,7 +45,9 @@ def pending_rows(state: Any) -> list[int]:
 
 
 def standing(state: Any, i: int) -> tuple[Row | None, str]:
-    """The probabilities that stand for a row after classify and backup, and whose they are."""
+    """The probabilities that stand for a row before a person is asked, and whose they are."""
+    if state["emoji"][i] is not None:
+        return state["emoji"][i], EMOJI
     backups = state.get("backup")
     backup = backups[i] if backups else None
     if backup is not None and backup["probabilities"] is not None:

@@ -17,7 +17,8 @@ class Review:
 
     Attributes:
         decider: What may be answered, and how sure an answer is.
-        threshold: A doubted row whose standing answer is below it needs a person.
+        threshold: A doubted row whose standing answer is right with less probability than this needs a person; so
+            does every row whose answer does not keep the error budget.
     """
 
     decider: Decider
@@ -25,12 +26,13 @@ class Review:
 
     def needed(self, state: Any) -> list[int]:
         """Rows that a person has to look at."""
-        rows = []
-        for i, reasons in enumerate(state["reasons"]):
-            probabilities, _ = standing(state, i) if reasons else (None, "")
-            if reasons and (probabilities is None or self.decider.sureness(probabilities) < self.threshold):
-                rows.append(i)
-        return rows
+        doubted = state.get("reasons") or [[]] * len(state["clean"])
+
+        def doubtful(i: int) -> bool:
+            sure = state["trust"][i]
+            return not state["accepted"][i] or (bool(doubted[i]) and (sure is None or sure < self.threshold))
+
+        return [i for i in range(len(doubted)) if doubtful(i)]
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """Interrupts until every question is answered; ``Command(resume={decision_id: label})`` may answer some.
@@ -48,6 +50,10 @@ class Review:
                 answers.update({key: self.decider.check(value) for key, value in taken.items()})
         return {"answers": answers}
 
+    def _reasons(self, state: Any, i: int) -> list[str]:
+        doubts = list(state["reasons"][i]) if state.get("reasons") else []
+        return doubts if state["accepted"][i] or state["trust"][i] is None else [*doubts, "budget"]
+
     def _question(self, state: Any, i: int) -> dict[str, Any]:
         probabilities, _ = standing(state, i)
         shown = zip(self.decider.labels, probabilities, strict=True) if probabilities else []
@@ -56,7 +62,7 @@ class Review:
             "decision_id": state["ids"][i],
             "text": state["raw"][i],
             "top": [{"label": label, "probability": p} for label, p in ranked[:3]],
-            "reasons": state["reasons"][i],
+            "reasons": self._reasons(state, i),
             "labels": list(self.decider.labels),
             "multi_label": self.decider.multi_label,
         }

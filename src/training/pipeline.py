@@ -31,7 +31,7 @@ from ..predictors.lora import ADAPTER
 from .artifact_writer import replacing, set_current, write_json, write_manifest
 from .augmentation.augment import augmented_split
 from .classical import KINDS, Kind, train_classical
-from .data import HELD_OUT, data_hash, load_split, prior_of, targets, texts_of
+from .data import HELD_OUT, data_hash, held_out_rows, load_split, prior_of, targets, texts_of
 from .datasets import Example, Split, read_examples
 from .ensembles.list_confidence import fit_list_confidence
 from .evaluation.measure import write_metrics_csv
@@ -150,7 +150,7 @@ def _train_model(
     """The primary, or another model that is kept as a backup."""
     rows = augmented_split(task, source)
     held_out = {split: load_split(task, split, source) for split in HELD_OUT}
-    auxiliary = _auxiliary_rows(task, source, held_out)
+    auxiliary = _auxiliary_rows(task, source)
     info = _training_info(task, rows, auxiliary, held_out, command)
     if _is_done(folder, info["run"]) and resume is not False:
         log.info("%s is trained already, with these rows and settings", folder)
@@ -304,11 +304,11 @@ def _calibrate_and_measure(
     return manifest.model_copy(update={"temperature": temperature, "bias": bias}), figures, policy
 
 
-def _auxiliary_rows(task: Task, source: Path | None, held_out: HeldOut) -> list[Example]:
+def _auxiliary_rows(task: Task, source: Path | None) -> list[Example]:
     """Fine-label rows, without any text that stands in the task's validation or test split."""
     if task.auxiliary is None or not task.training.auxiliary_weight:
         return []
-    kept_out = {row.text for rows in held_out.values() for row in rows}
+    kept_out = {row.text for row in held_out_rows(task, source)}
     rows = read_examples(task.auxiliary.set, "train", source, label_column=task.auxiliary.label_column)
     return [row for row in rows if row.text not in kept_out]
 

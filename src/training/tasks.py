@@ -90,6 +90,12 @@ class Task(BaseModel):
         description="Models of the same labels that are kept as backups: name to task file. One named 'irony' says "
         "what is meant where a text is ironic, and is heard through the ensemble alone.",
     )
+    certify: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the validation rows set aside for ``healdag certify``: nothing is chosen on them.",
+    )
     start_from: str | None = Field(default=None, description="Task whose adapter the training starts from.")
     balance: Balance | None = Field(default=None, description="The balanced set that ``healdag prepare`` makes.")
     research_only: bool = Field(

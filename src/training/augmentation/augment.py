@@ -16,7 +16,7 @@ from random import Random
 
 from ...errors import UsageError
 from ...text import clean_text
-from ..data import HELD_OUT, load_split
+from ..data import held_out_rows, load_split
 from ..datasets import Example
 from ..tasks import Task
 from .rewrites import EMOTIONS, METHODS
@@ -265,7 +265,7 @@ class _Workshop:
 
 def held_out_texts(task: Task, source: Path | None) -> set[str]:
     """The texts of the task's validation and test rows."""
-    return {row.text for split in HELD_OUT for row in load_split(task, split, source)}
+    return {row.text for row in held_out_rows(task, source)}
 
 
 def augmented_split(task: Task, source: Path | None) -> list[Example]:

@@ -28,7 +28,8 @@ def load_split(task: Task, split: Split, source: Path | None) -> list[Example]:
     """The rows of all sets of a split whose labels are the task's; in a multi-label task a row may have none.
 
     Test rows are all there, as published; elsewhere a text stands once. Training rows whose text also stands in
-    validation or test are left out, and of a user's own data their near-duplicates too.
+    validation or test are left out, and of a user's own data their near-duplicates too. Validation rows that the task
+    sets aside for its certificate are left out: see :func:`certification_rows`.
 
     Raises:
         UsageError: there are none, training rows have one label only, or a set cannot be read.
@@ -39,13 +40,44 @@ def load_split(task: Task, split: Split, source: Path | None) -> list[Example]:
     if split == "train":
         check_labels(task, rows)
     distinct = {row.text: row for row in reversed(rows)}
+    if split == "validation":
+        return [row for row in reversed(distinct.values()) if not _is_set_aside(task, row)]
     if split == "train":
-        held_out = [row for other in HELD_OUT for row in load_split(task, other, source)]
+        held_out = held_out_rows(task, source)
         for row in held_out:
             distinct.pop(row.text, None)
         if any(is_own_data(reference.set, source) for reference in task.train):
             return _without_near_duplicates(list(reversed(distinct.values())), held_out)
     return list(reversed(distinct.values()))
+
+
+def held_out_rows(task: Task, source: Path | None) -> list[Example]:
+    """Every row that training must not see: validation, what of it is set aside for the certificate, and test."""
+    return [row for split in HELD_OUT for row in read_references(task, getattr(task, split), split, source)]
+
+
+def certification_rows(task: Task, source: Path | None) -> list[Example]:
+    """The share ``certify`` of the validation rows, by the text's hash: nothing is trained, fitted or chosen on them.
+
+    Raises:
+        UsageError: the task sets none aside, or a set cannot be read.
+    """
+    rows = read_references(task, task.validation, "validation", source)
+    distinct = {row.text: row for row in reversed(rows)}
+    aside = [row for row in reversed(distinct.values()) if _is_set_aside(task, row)]
+    if not aside:
+        raise UsageError(
+            f"task {task.name!r} sets no validation rows aside for a certificate; give labelled texts that the model "
+            "has not seen with --data FILE, or put certify = 0.4 into the task file and train again"
+        )
+    return aside
+
+
+def _is_set_aside(task: Task, row: Example) -> bool:
+    if not task.certify:
+        return False
+    share = int(hashlib.sha256(f"certify {row.text}".encode()).hexdigest(), 16) % 10_000
+    return share < task.certify * 10_000
 
 
 def read_references(

@@ -187,14 +187,15 @@ def expected_calibration_error(
     """
     if multi_label:
         return float(np.mean([_label_ece(probabilities[:, j], truth[:, j], bins) for j in range(truth.shape[1])]))
-    return _binned_gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth, bins)
+    return binned_gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth, bins)
 
 
 def _label_ece(probability: FloatArray, right: IntArray, bins: int = 15) -> float:
-    return _binned_gap(probability, right == 1, bins)
+    return binned_gap(probability, right == 1, bins)
 
 
-def _binned_gap(confidence: FloatArray, right: npt.NDArray[np.bool_], bins: int) -> float:
+def binned_gap(confidence: FloatArray, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
+    """Mean gap between confidence and share of right answers over equal-width bins, weighted by size; shapes (n,)."""
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = (abs(confidence[place == b].sum() - right[place == b].sum()) for b in range(bins))
     return float(sum(gaps)) / max(len(right), 1)

@@ -1,0 +1,53 @@
+"""What ``confidence.json`` holds: how likely the final answer is right, learned on held-out answers of the graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import ArtifactError
+from .files import CONFIDENCE, read_json
+
+
+class ConfidenceModel(BaseModel):
+    """A logistic regression over what the graph found out about a text: see :mod:`healdag.nodes.trust`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: tuple[str, ...] = Field(description="Names, in the order of the coefficients; a missing one counts as 0.")
+    coefficients: tuple[float, ...]
+    intercept: float
+    n: int = Field(description="Held-out rows that it was fitted on.")
+    backups: tuple[str, ...] = Field(description="The ladder that the graph had then.")
+    grid: tuple[tuple[float, int, int], ...] = Field(
+        default=(),
+        description="Cross-validated answers of those rows, from strict to loose: threshold, how many it accepts, how "
+        "many of them are wrong. An error budget is tested along it.",
+    )
+
+    def probability(self, features: Mapping[str, float]) -> float:
+        """Probability, 0 to 1, that the answer with these features is right."""
+        given = zip(self.features, self.coefficients, strict=True)
+        logit = self.intercept + sum(weight * features.get(name, 0.0) for name, weight in given)
+        return 1.0 / (1.0 + math.exp(-max(-500.0, min(500.0, logit))))
+
+
+def read_confidence(folder: Path) -> ConfidenceModel | None:
+    """The artefact's confidence model; None where it has none.
+
+    Raises:
+        ArtifactError: the file is not valid.
+    """
+    path = folder / CONFIDENCE
+    if not path.is_file():
+        return None
+    try:
+        model = ConfidenceModel.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ArtifactError(f"{str(path)!r} is not a valid confidence model: {error}") from None
+    if len(model.features) != len(model.coefficients):
+        raise ArtifactError(f"{str(path)!r} has {len(model.coefficients)} coefficients for {len(model.features)} names")
+    return model

@@ -1,0 +1,43 @@
+"""Names of an artefact's files, and reading them with their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArtifactError
+
+MANIFEST = "manifest.json"
+POLICY = "policy.json"
+CONFIDENCE = "confidence.json"
+CERTIFICATE = "certificate.json"
+CURRENT = "current"
+WEIGHTS = "model.safetensors"
+
+
+def verify_sha256(path: Path, expected: str) -> None:
+    """Raises ArtifactError unless the file exists and has this SHA-256."""
+    if not path.is_file():
+        raise ArtifactError(f"{str(path)!r} is missing; restore the artefact folder or train it again")
+    actual = sha256(path)
+    if actual != expected:
+        raise ArtifactError(
+            f"{str(path)!r} is not the file that was trained: SHA-256 {actual}, expected {expected}; "
+            "restore it or train again"
+        )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file of an artefact; ArtifactError if it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot read {str(path)!r}: {error}") from None

@@ -1,0 +1,61 @@
+"""What ``policy.json`` holds: what was learned on held-out data about when to ask whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import ArtifactError
+from .files import POLICY, read_json
+
+Rule = Literal["always", "surer", "never"]
+"""When a backup's answer replaces the one that stands: see :class:`healdag.nodes.Rung`."""
+
+
+class BackupPolicy(BaseModel):
+    """What was learned on held-out data about one backup."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Rule
+    n: int = Field(description="Held-out rows that it was measured on.")
+    fixed: int = Field(description="Wrong answers that it would make right, on those rows.")
+    broke: int = Field(description="Right answers that it would make wrong, on those rows.")
+
+
+class Policy(BaseModel):
+    """What ``policy.json`` holds: thresholds and backups as fitted on held-out data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(default=0.5, ge=0, le=1, description="Below it the primary's answer is doubted.")
+    thresholds: tuple[float, ...] | None = Field(
+        default=None,
+        description="One per label, see healdag.predictors.decide; None: the likeliest label, or multi-label 0.5.",
+    )
+    set_calibration: tuple[float, float] | None = Field(
+        default=None,
+        description="Multi-label: slope and offset that turn the labels' product into the probability that the whole "
+        "list is right, see healdag.predictors.list_confidence; None: the product.",
+    )
+    review_threshold: float = Field(
+        default=0.5, ge=0, le=1, description="Below it a person is asked: the label is likelier wrong than right."
+    )
+    backups: dict[str, BackupPolicy] = Field(default_factory=dict, description="The embedded ladder, in order.")
+
+
+def read_policy(folder: Path) -> Policy:
+    """The artefact's policy; the defaults where it has none.
+
+    Raises:
+        ArtifactError: the file is not valid.
+    """
+    path = folder / POLICY
+    if not path.is_file():
+        return Policy()
+    try:
+        return Policy.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ArtifactError(f"{str(path)!r} is not a valid policy: {error}") from None

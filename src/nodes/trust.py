@@ -1,0 +1,112 @@
+"""How likely the answer that stands is right, after everything the graph found out, and whether that is enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..artifacts import ConfidenceModel
+from .decider import Decider
+from .records import EMOJI, Label, Row, standing
+
+_FLOOR = 1e-4
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Writes trust and accepted.
+
+    Attributes:
+        decider: What an answer is, and how sure it seems by its own probabilities.
+        model: Learned from held-out answers of the graph; None: the answer's own probability.
+        least: Confidence from which an answer keeps the error budget, by label, with the entry "" for labels without
+            one of their own and for lists; None: no budget, every answer is given.
+    """
+
+    decider: Decider
+    model: ConfidenceModel | None = None
+    least: Mapping[str, float] | None = None
+
+    def __call__(self, state: Any) -> dict[str, Any]:
+        """A row that has been answered by a person is left alone; one without any answer has no confidence."""
+        found: list[float | None] = [None] * len(state["clean"])
+        accepted = [True] * len(found)
+        for i in range(len(found)):
+            if state["remembered"][i] is not None:
+                continue
+            row, by = standing(state, i)
+            if row is None:
+                accepted[i] = False
+                continue
+            label, confidence = self.decider.name(row)
+            if self.model is not None and by != EMOJI:
+                confidence = self.model.probability(features_of(state, i, self.decider))
+            found[i] = confidence
+            accepted[i] = self.least is None or confidence >= self._needed(label)
+        return {"trust": found, "accepted": accepted}
+
+    def _needed(self, label: Label) -> float:
+        least = self.least or {}
+        return least.get(label, least.get("", 0.0)) if isinstance(label, str) else least.get("", 0.0)
+
+
+def features_of(state: Any, i: int, decider: Decider) -> dict[str, float]:
+    """What the graph knows about the answer that stands for a row; those of 0 may be left out.
+
+    Numbers are log-odds, so that a weighted sum of them is one. Of each backup that was asked: what it adds to the
+    primary's log-odds of the answer, and whether it names the same.
+    """
+    row, by = standing(state, i)
+    if row is None:
+        return {}
+    label, sure = decider.name(row)
+    features = {"answer": _logit(sure), "entropy": _entropy(row, multi_label=decider.multi_label)}
+    said = label if isinstance(label, list) else [label]
+    features |= {f"says {name}": 1.0 for name in said}
+    if not decider.multi_label:
+        first, second = sorted(row)[-1:-3:-1]
+        features["margin"] = math.log(max(first, _FLOOR)) - math.log(max(second, _FLOOR))
+    primary = state["primary"][i]["probabilities"]
+    own = 0.0
+    if primary is not None:
+        own = _logit(_share(decider, primary, label))
+        features |= {"primary": own, "primary differs": float(decider.name(primary)[0] != label)}
+    outcome = (state.get("backup") or [None] * (i + 1))[i]
+    features["asked"] = float(outcome is not None)
+    features["replaced"] = float(outcome is not None and outcome["by"] is not None and by == outcome["by"])
+    for attempt in outcome["attempts"] if outcome is not None else []:
+        given = attempt["probabilities"]
+        if given is not None:
+            features[f"{attempt['by']} adds"] = _logit(_share(decider, given, label)) - own
+            features[f"{attempt['by']} differs"] = float(decider.name(given)[0] != label)
+    sarcasm = state["sarcasm"][i]
+    if sarcasm is not None:
+        features["sarcasm"] = sarcasm
+    features |= {f"reason {reason}": 1.0 for reason in state["reasons"][i]}
+    features["unreadable"] = state["unreadable"][i]
+    features["length"] = math.log1p(len(state["clean"][i].split()))
+    return features
+
+
+def _share(decider: Decider, row: Row, label: Label) -> float:
+    """How likely these probabilities hold the answer to be: the label's, or the product over a list's labels."""
+    if isinstance(label, str):
+        return row[decider.labels.index(label)]
+    product = 1.0
+    for name, p in zip(decider.labels, row, strict=True):
+        product *= p if name in label else 1.0 - p
+    return product
+
+
+def _entropy(row: Row, *, multi_label: bool) -> float:
+    parts = [p * math.log(p) for p in row if p > 0]
+    if multi_label:
+        parts += [(1 - p) * math.log(1 - p) for p in row if p < 1]
+    return -sum(parts)
+
+
+def _logit(p: float) -> float:
+    clipped = min(max(p, _FLOOR), 1 - _FLOOR)
+    return math.log(clipped / (1 - clipped))

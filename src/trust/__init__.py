@@ -1,0 +1,1 @@
+"""How far an answer can be trusted: what is fitted, measured and certified about the whole graph."""

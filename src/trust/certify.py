@@ -1,0 +1,129 @@
+"""Tests error budgets on labelled rows that nothing was fitted on, and writes down what holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from ..artifacts import CONFIDENCE, Budget, Certificate, covered_files, find_artifact, read_confidence, read_manifest
+from ..errors import UsageError
+from ..graph import create_classifier
+from ..nodes.records import Label
+from .observe import Observed, observe
+from .risk import Accepted, Grid, fixed_sequence, sequence
+
+METHOD = (
+    "fixed-sequence testing of exact binomial p-values (Angelopoulos et al. 2021, arXiv:2110.01052); bound: "
+    "Clopper & Pearson 1934, one-sided"
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Budgets to be certified.
+
+    Attributes:
+        max_errors: Shares of wrong answers, each between 0 and 1.
+        certainty: Of each budget by itself, between 0 and 1.
+        by_label: Whether each label's answers are to keep the budgets too. All labels then keep one together with
+            that certainty: each is tested at its share of the remaining uncertainty (Bonferroni).
+    """
+
+    max_errors: tuple[float, ...]
+    certainty: float = 0.95
+    by_label: bool = False
+
+    def __post_init__(self) -> None:
+        wrong = [value for value in (*self.max_errors, self.certainty) if not 0 < value < 1]
+        if wrong or not self.max_errors:
+            raise UsageError(f"max_error and certainty lie between 0 and 1, for example 0.05 and 0.95; got {wrong}")
+
+
+def certify(
+    folder: Path, texts: Sequence[str], truth: Sequence[Label], asked: Asked, data: str, digest: str
+) -> Certificate:
+    """A certificate for the graph around an artefact; nothing is written.
+
+    Args:
+        folder: The artefact, with its fitted confidence.
+        texts: n texts that nothing was trained, fitted or chosen on, drawn like those to come.
+        truth: The right label of each, or list of labels in the task's order.
+        data: Where they are from, in words.
+        digest: Hash of the rows.
+
+    Raises:
+        UsageError: the artefact has no fitted confidence, or there is no row.
+        ArtifactError: the artefact is damaged.
+    """
+    manifest, model = read_manifest(folder), read_confidence(folder)
+    if model is None:
+        raise UsageError(
+            f"{str(folder)!r} has no {CONFIDENCE}: fit it first, on other labelled rows than those of the certificate: "
+            f"healdag calibrate {manifest.task} --data FILE"
+        )
+    if not texts:
+        raise UsageError("there is no row to certify on; give labelled texts")
+    classifier = create_classifier(str(folder), human_review=False)
+    if classifier.nodes.trust.model is None:
+        raise UsageError(
+            "HEALDAG_CONFIG's file changes what the graph answers (such as threshold, backups or labels), so that the "
+            "confidence that was fitted does not hold for it; unset HEALDAG_CONFIG to certify the graph as it is"
+        )
+    seen = observe(classifier, texts, truth)
+    budgets = [_all(seen, model.grid, max_error, asked.certainty) for max_error in asked.max_errors]
+    if asked.by_label:
+        budgets += [
+            _of_label(seen, model.grid, label, max_error, asked.certainty, len(manifest.labels))
+            for max_error in asked.max_errors
+            for label in _single(manifest.labels, multi_label=manifest.multi_label)
+        ]
+    return Certificate(
+        task=manifest.task,
+        version=manifest.version,
+        date=datetime.now(UTC).date().isoformat(),
+        method=METHOD,
+        n=len(texts),
+        data=data,
+        data_sha256=digest,
+        covers=covered_files(folder, find_artifact("sarcasm") if manifest.sarcasm else None),
+        budgets=tuple(budgets),
+    )
+
+
+def _single(labels: tuple[str, ...], *, multi_label: bool) -> tuple[str, ...]:
+    if multi_label:
+        raise UsageError(
+            "an answer of a multi-label task is a list of labels: there is no budget by label, leave it out"
+        )
+    return labels
+
+
+def _all(seen: Observed, grid: Grid, max_error: float, certainty: float) -> Budget:
+    n = len(seen.right)
+    found = fixed_sequence(seen.confidence, ~seen.right, sequence(grid, n, max_error, certainty), max_error, certainty)
+    return _budget(found, n, max_error, certainty, None)
+
+
+def _of_label(seen: Observed, grid: Grid, label: str, max_error: float, certainty: float, k: int) -> Budget:
+    own = np.array([answer == label for answer in seen.answers], dtype=bool)
+    strict = 1 - (1 - certainty) / k
+    thresholds = sequence(grid, int(own.sum()), max_error, strict)
+    found = fixed_sequence(seen.confidence[own], ~seen.right[own], thresholds, max_error, strict)
+    return _budget(found, len(own), max_error, certainty, label)
+
+
+def _budget(found: Accepted | None, n: int, max_error: float, certainty: float, label: str | None) -> Budget:
+    return Budget(
+        max_error=max_error,
+        certainty=certainty,
+        label=label,
+        threshold=None if found is None else found.threshold,
+        accepted=0 if found is None else found.n,
+        errors=0 if found is None else found.errors,
+        bound=1.0 if found is None else round(found.bound, 6),
+        coverage=0.0 if found is None else round(found.n / n, 6),
+    )

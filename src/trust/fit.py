@@ -1,0 +1,119 @@
+"""Fits what the whole graph needs beside its models: how sure it may be of its final answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifacts import CERTIFICATE, CONFIDENCE, Manifest, read_manifest
+from ..errors import UsageError
+from ..graph import create_classifier
+from ..nodes.records import Label
+from ..predictors import FloatArray
+from ..training.artifact_writer import write_json
+from ..training.data import load_split
+from ..training.datasets import Example
+from ..training.evaluation.metrics import binned_gap, bootstrap_interval
+from ..training.tasks import Task
+from .confidence import fit_confidence
+from .observe import Observed, observe
+from .risk import BoolArray, augrc, aurc, coverage_at
+
+FIGURES = "graph_metrics.json"
+RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+log = logging.getLogger("healdag")
+
+
+def right_answers(rows: Sequence[Example], manifest: Manifest) -> list[Label]:
+    """The right label of each row, or multi-label the list of its labels in the task's order."""
+    if manifest.multi_label:
+        return [[label for label in manifest.labels if label in row.labels] for row in rows]
+    return [row.label for row in rows]
+
+
+def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
+    """Fits the confidence of final answers on the validation split, and measures the graph there and on test.
+
+    A certificate that lay in the folder is deleted: it was another confidence's.
+
+    Args:
+        folder: The artefact, with its backups and policy in place.
+
+    Returns:
+        The content of graph_metrics.json.
+
+    Raises:
+        UsageError: too few validation rows; the artefact is left as it was, without a fitted confidence.
+    """
+    manifest = read_manifest(folder)
+    for name in (CONFIDENCE, CERTIFICATE, FIGURES):
+        (folder / name).unlink(missing_ok=True)
+    rows = load_split(task, "validation", source)
+    truth = right_answers(rows, manifest)
+    classifier = create_classifier(str(folder), human_review=False)
+    seen = observe(classifier, [row.text for row in rows], truth)
+    asked = [i for i, known in enumerate(seen.features) if known is not None]
+    model, crossed = fit_confidence(
+        [seen.features[i] or {} for i in asked],
+        seen.right[asked],
+        tuple(rung.name for rung in classifier.nodes.backup.ladder),
+        task.training.seed,
+    )
+    write_json(folder / CONFIDENCE, model.model_dump(mode="json"))
+    confidence = seen.confidence.copy()
+    confidence[asked] = crossed
+    figures: dict[str, Any] = {"validation": measure_graph(seen, confidence)}
+    test = load_split(task, "test", source) if task.test else []
+    if test:
+        fitted = create_classifier(str(folder), human_review=False)
+        later = observe(fitted, [row.text for row in test], right_answers(test, manifest))
+        figures["test"] = measure_graph(later, later.confidence)
+    write_json(folder / FIGURES, figures)
+    log.info("graph: %s", figures)
+    return figures
+
+
+def measure_graph(seen: Observed, confidence: FloatArray) -> dict[str, Any]:
+    """The whole graph beside the primary alone: accuracy, how well the confidence ranks errors, coverage at risks.
+
+    Args:
+        confidence: Of the final answers, shape (n,).
+
+    Raises:
+        UsageError: there is no row.
+    """
+    if not len(seen.right):
+        raise UsageError("there is no row to measure the graph on")
+    ways: dict[str, tuple[FloatArray, BoolArray]] = {
+        "primary": (seen.primary, seen.primary_right),
+        "graph": (confidence, seen.right),
+    }
+    figures: dict[str, Any] = {"n": len(seen.right)}
+    figures |= {name: _figures(sure, right) for name, (sure, right) in ways.items()}
+    fixed, broke = int((seen.right & ~seen.primary_right).sum()), int((~seen.right & seen.primary_right).sum())
+    figures |= {"fixed": fixed, "broke": broke}
+
+    everyone = np.arange(len(seen.right))
+
+    def difference(rows: Any, _: Any) -> float:
+        after, before = (aurc(sure[rows], ~right[rows]) for sure, right in (ways["graph"], ways["primary"]))
+        return after - before
+
+    figures["aurc_difference_95"] = bootstrap_interval(difference, everyone, everyone)
+    return figures
+
+
+def _figures(sure: FloatArray, right: BoolArray) -> dict[str, Any]:
+    return {
+        "accuracy": round(float(right.mean()), 4),
+        "aurc": round(aurc(sure, ~right), 4),
+        "augrc": round(augrc(sure, ~right), 4),
+        "ece": round(binned_gap(sure, right), 4),
+        "brier": round(float(np.mean((sure - right) ** 2)), 4),
+        "coverage_at_risk": {f"{risk:g}": round(coverage_at(sure, ~right, risk), 4) for risk in RISKS},
+    }
