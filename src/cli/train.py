@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ..training import Task
     from ..training.finetuning.finetune import Plan
 
-STEPS = ("model", "backups", "tfidf", "ensemble")
+STEPS = ("model", "backups", "tfidf", "ensemble", "confidence")
+CONFIDENCE = STEPS[-1]
 METHODS = ("lora", "full", "tfidf", "tfidf_lr", "tfidf_svm")
 SourceOption = Annotated[
     Path | None,
@@ -218,21 +219,25 @@ def _run(
     resume: bool | None = None,
 ) -> Path:
     from ..training import train as run
+    from ..trust.fit import finish
 
     def announce(plan: Plan) -> None:
         console().print(_plan_table(task, plan))
 
     try:
-        return run(
+        folder = run(
             task,
             source=source,
             models=models,
             version=version,
-            steps=steps,
+            steps=[step for step in steps if step != CONFIDENCE],
             command=command,
             resume=resume,
             announce=announce,
         )
+        if CONFIDENCE in steps:
+            finish(task, source, folder)
+        return folder
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -15,10 +15,11 @@ from ..graph import create_classifier
 from ..nodes.records import Label
 from ..predictors import FloatArray
 from ..training.artifact_writer import write_json
-from ..training.data import load_split
+from ..training.data import certification_rows, data_hash, load_split
 from ..training.datasets import Example
 from ..training.evaluation.metrics import binned_gap, bootstrap_interval
 from ..training.tasks import Task
+from .certify import Asked, certify
 from .confidence import fit_confidence
 from .observe import Observed, observe
 from .risk import BoolArray, augrc, aurc, coverage_at
@@ -76,6 +77,25 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     write_json(folder / FIGURES, figures)
     log.info("graph: %s", figures)
     return figures
+
+
+def finish(task: Task, source: Path | None, folder: Path) -> None:
+    """The last step of a training: :func:`fit_graph`, and a certificate where the task sets rows aside for one.
+
+    With too few validation rows the answers' own calibrated probabilities stay the confidence, and the log says so.
+    """
+    try:
+        fit_graph(task, source, folder)
+    except UsageError as error:
+        log.warning("no fitted confidence: %s", error)
+        return
+    if task.certify:
+        rows = certification_rows(task, source)
+        truth = right_answers(rows, read_manifest(folder))
+        asked = Asked(RISKS, by_label=not task.multi_label)
+        origin = f"validation rows set aside by the task {task.name!r}"
+        made = certify(folder, [row.text for row in rows], truth, asked, origin, data_hash(rows))
+        write_json(folder / CERTIFICATE, made.model_dump(mode="json"))
 
 
 def measure_graph(seen: Observed, confidence: FloatArray) -> dict[str, Any]:

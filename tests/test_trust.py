@@ -1,0 +1,221 @@
+"""The fitted confidence, error budgets and their certificate, on a small real model of a noisy task."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from healdag import create_classifier
+from healdag.artifacts import read_certificate, read_confidence
+from healdag.cli import app
+from healdag.errors import ArtifactError, ConfigError, UsageError
+from healdag.trust.certify import Asked, certify
+from healdag.trust.confidence import fit_confidence
+
+LABELS = ("bakery", "workshop")
+SURE = {"bakery": ["bread", "butter", "flour", "oven"], "workshop": ["screw", "drill", "plank", "hammer"]}
+VAGUE = ["morning", "counter", "queue", "ready", "please", "where", "today", "parcel", "still", "hour"]
+
+
+def rows(n: int, seed: int) -> list[tuple[str, str]]:
+    """Tickets with zero to four telling words; the fewer there are, the less a reader can know."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        label = LABELS[generator.integers(2)]
+        telling = generator.choice(SURE[label], generator.integers(0, 5)).tolist()
+        words = telling + generator.choice(VAGUE, 6).tolist()
+        generator.shuffle(words)
+        made.append((" ".join(words), label))
+    return made
+
+
+def write(path: Path, content: list[tuple[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["body", "tag"])
+        writer.writerows(content)
+    return path
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a fitted confidence, and a certificate on other rows."""
+    place = tmp_path_factory.mktemp("trust")
+    data = write(place / "tickets.csv", rows(3000, seed=1))
+    columns = ("--text-column", "body", "--label-column", "tag")
+    run("train", "tickets", "--data", data, *columns, "--method", "tfidf_lr", "--models", place / "models")
+    folder = place / "models" / "tickets" / "1.0.0"
+    fresh = write(place / "fresh.csv", rows(1500, seed=2))
+    shown = run(
+        "certify", folder, "--data", fresh, *columns, "--max-error", "0.05", "--max-error", "0.001", "--by-label"
+    )
+    assert "none holds" in shown  # no 1,500 rows can show one in a thousand
+    return folder
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "tickets" / "1.0.0"))
+
+
+def test_the_confidence_is_that_of_the_final_answer_and_calibrated(trained: Path) -> None:
+    model = read_confidence(trained)
+    assert model is not None
+    assert model.n > 100
+    texts, truth = zip(*rows(1500, seed=3), strict=True)
+    answers = create_classifier(str(trained)).classify_many(texts)
+    sure = np.array([answer.confidence for answer in answers])
+    right = np.array([answer.final_label == label for answer, label in zip(answers, truth, strict=True)])
+    assert abs(sure.mean() - right.mean()) < 0.05
+    assert right[sure > 0.9].mean() > right[sure < 0.7].mean()
+
+
+def test_a_budget_is_kept_on_new_texts_and_the_rest_is_left_unanswered(trained: Path) -> None:
+    texts, truth = zip(*rows(4000, seed=4), strict=True)
+    answers = create_classifier(str(trained), max_error=0.05).classify_many(texts)
+    given = [(a.final_label, t) for a, t in zip(answers, truth, strict=True) if a.source != "abstain"]
+    refused = [a for a in answers if a.source == "abstain"]
+    assert 0.4 < len(given) / len(texts) < 1
+    assert np.mean([label != right for label, right in given]) <= 0.05
+    assert all(a.final_label is None and a.confidence is None and "budget" in a.reasons for a in refused)
+    assert all(a.probabilities for a in refused)
+    # A wider budget or less certainty is promised by the same certificate; a narrower one is not.
+    assert create_classifier(str(trained), max_error=0.2, certainty=0.9).classify(texts[0]).text == texts[0]
+    with pytest.raises(
+        ArtifactError, match=r"no certificate for max_error=0\.01.*there are: 0\.05 with certainty 0\.95"
+    ):
+        create_classifier(str(trained), max_error=0.01)
+    with pytest.raises(ArtifactError, match=r"certainty=0\.99"):
+        create_classifier(str(trained), max_error=0.05, certainty=0.99)
+
+
+def test_budgets_by_label(trained: Path) -> None:
+    texts, truth = zip(*rows(3000, seed=5), strict=True)
+    answers = create_classifier(str(trained), max_error={"bakery": 0.05}).classify_many(texts)
+    bakery = [t for a, t in zip(answers, truth, strict=True) if a.final_label == "bakery"]
+    assert np.mean([label != "bakery" for label in bakery]) <= 0.05
+    # The other label has no budget: it is always given.
+    assert all(a.source == "abstain" for a in answers if a.final_label != "workshop" and a.final_label != "bakery")
+    assert not any(
+        a.source == "abstain" and max(a.probabilities, key=a.probabilities.get) == "workshop" for a in answers
+    )
+    with pytest.raises(ConfigError, match=r"max_error names 'garage'; the labels are: bakery, workshop"):
+        create_classifier(str(trained), max_error={"garage": 0.05})
+
+
+def test_what_breaks_the_budget_waits_for_a_person_where_one_is_there(trained: Path) -> None:
+    classifier = create_classifier(str(trained), max_error=0.05, human_review=True)
+    vague, sure = " ".join(VAGUE[:6]), "bread butter flour oven bread"
+    pending, given = classifier.classify_many([vague, sure])
+    assert (pending.source, given.source) == ("pending", "model")
+    assert "budget" in pending.reasons
+    answered = classifier.answer(pending.decision_id, "workshop")
+    assert (answered.final_label, answered.source, answered.confidence) == ("workshop", "human", 1.0)
+
+
+def test_the_certificate_says_what_it_rests_on(trained: Path) -> None:
+    certificate = read_certificate(trained)
+    assert certificate is not None
+    assert (certificate.task, certificate.version, certificate.n) == ("tickets", "1.0.0", 1500)
+    assert certificate.data == "fresh.csv"
+    assert {"manifest.json", "policy.json", "confidence.json"} <= set(certificate.covers)
+    budget = certificate.budget(0.05, 0.95)
+    assert budget is not None
+    assert budget.bound <= 0.05
+    assert budget.errors / budget.accepted < budget.bound
+    assert {b.label for b in certificate.budgets} == {None, *LABELS}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "policy.json", "confidence.json"])
+def test_one_byte_more_in_what_it_covers_and_it_is_refused(copied: Path, name: str) -> None:
+    with (copied / name).open("a", encoding="utf-8") as stream:
+        stream.write(" ")
+    with pytest.raises(ArtifactError, match=rf"covers other files than there are now; changed: {name}.*certify"):
+        create_classifier(str(copied), max_error=0.05)
+    assert create_classifier(str(copied)).classify("bread and butter").final_label == "bakery"
+
+
+def test_a_changed_or_missing_backup_is_refused(copied: Path) -> None:
+    (copied / "backups" / "ensemble" / "manifest.json").unlink()
+    with pytest.raises(ArtifactError):
+        create_classifier(str(copied), max_error=0.05)
+
+
+def test_a_changed_weight_is_refused(copied: Path) -> None:
+    weights = next(copied.glob("*.skops"))
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ArtifactError, match="not the file that was trained"):
+        create_classifier(str(copied), max_error=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"enable_backup": False}, "enable_backup"), ({"threshold": 0.8}, "threshold"), ({"backups": ()}, "backups")],
+)
+def test_a_graph_other_than_the_certified_one_gets_no_budget(trained: Path, arguments: dict, name: str) -> None:
+    with pytest.raises(ArtifactError, match=rf"promised for the graph that was certified; {name} makes it another"):
+        create_classifier(str(trained), max_error=0.05, **arguments)
+    # Without a budget it answers, by the answer's own probability.
+    assert create_classifier(str(trained), **arguments).classify("bread and butter").confidence is not None
+
+
+def test_no_certificate_no_budget(copied: Path) -> None:
+    (copied / "certificate.json").unlink()
+    with pytest.raises(ArtifactError, match=r"needs a certificate.*has none.*healdag certify"):
+        create_classifier(str(copied), max_error=0.05)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1])
+def test_a_budget_is_a_share(trained: Path, value: float) -> None:
+    with pytest.raises(ConfigError, match="max_error"):
+        create_classifier(str(trained), max_error=value)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        Asked((value,))
+
+
+def test_rows_that_were_trained_on_certify_nothing(trained: Path) -> None:
+    data = trained.parents[2] / "tickets.csv"
+    result = CliRunner().invoke(app, ["certify", str(trained), "--data", str(data)])
+    assert result.exit_code == 2
+    assert "were in the training data" in result.output
+
+
+def test_without_a_fitted_confidence_there_is_nothing_to_certify(copied: Path) -> None:
+    (copied / "confidence.json").unlink()
+    with pytest.raises(UsageError, match=r"no confidence\.json"):
+        certify(copied, ["bread"], ["bakery"], Asked((0.1,)), "here", "0")
+
+
+def test_a_confidence_model_needs_rows_and_errors() -> None:
+    features = [{"answer": float(i)} for i in range(100)]
+    with pytest.raises(UsageError, match=r"100 held-out answers, 0 of the rarer"):
+        fit_confidence(features, np.ones(100, dtype=bool), (), 13)
+
+
+def test_a_confidence_model_learns_what_tells_errors_apart() -> None:
+    generator = np.random.default_rng(3)
+    sure, agrees = generator.normal(size=600), generator.integers(0, 2, 600)
+    right = generator.random(600) < 1 / (1 + np.exp(-(sure + 2 * agrees)))
+    features = [{"answer": float(s), "agrees": float(a)} for s, a in zip(sure, agrees, strict=True)]
+    model, crossed = fit_confidence(features, right, ("tfidf",), 13)
+    weights = dict(zip(model.features, model.coefficients, strict=True))
+    assert weights["agrees"] == pytest.approx(2, abs=0.7)
+    assert weights["answer"] == pytest.approx(1, abs=0.4)
+    assert model.probability({"answer": 2.0, "agrees": 1.0}) > 0.9 > model.probability({"answer": -2.0})
+    assert abs(crossed.mean() - right.mean()) < 0.02
+    assert json.loads(model.model_dump_json())["n"] == 600
