@@ -133,7 +133,7 @@ class DagSettings(_Section):
         default=None,
         description="Largest share of wrong answers among those that are given, of all or by label; None: no budget.",
     )
-    certainty: float = Field(default=0.95, gt=0, lt=1, description="Certainty of that bound.")
+    certainty: float = Field(default=0.95, gt=0, lt=1, description="Certainty of that budget.")
     human_review: bool = Field(default=False, description="Whether still doubtful answers wait for a person.")
     condenser: Path | None = Field(
         default=None, description="Folder of a summarizer that shortens texts beyond the model's window; None: none."

@@ -67,6 +67,8 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "enable_backup": False,
         "backups": ("tfidf", {"kind": "llm", "model": "openai:gpt"}),
         "backup_timeout": 1.5,
+        "max_error": {"joy": 0.05},
+        "certainty": 0.9,
         "human_review": True,
         "condenser": "/models/short",
         "max_chars": 500,

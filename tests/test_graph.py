@@ -86,20 +86,20 @@ class TestTopology:
         drawn = make().graph.get_graph()
         assert set(drawn.nodes) == {
             *("__start__", "preprocess", "memory", "classify", "sarcasm"),
-            *("check", "backup", "review", "finalize", "__end__"),
+            *("check", "backup", "trust", "review", "finalize", "__end__"),
         }
         assert {(edge.source, edge.target) for edge in drawn.edges} == {
             ("__start__", "preprocess"),
             ("preprocess", "memory"),
             ("memory", "classify"),
-            ("memory", "finalize"),
+            ("memory", "trust"),
             ("classify", "sarcasm"),
             ("sarcasm", "check"),
             ("check", "backup"),
-            ("check", "review"),
-            ("check", "finalize"),
-            ("backup", "review"),
-            ("backup", "finalize"),
+            ("check", "trust"),
+            ("backup", "trust"),
+            ("trust", "review"),
+            ("trust", "finalize"),
             ("review", "finalize"),
             ("finalize", "__end__"),
         }
@@ -107,10 +107,10 @@ class TestTopology:
     @pytest.mark.parametrize(
         ("text", "way"),
         [
-            ("sure", ["preprocess", "memory", "classify", "sarcasm", "check", "finalize"]),
-            ("unsure", ["preprocess", "memory", "classify", "sarcasm", "check", "backup", "finalize"]),
-            ("😀", ["preprocess", "memory", "finalize"]),
-            ("known", ["preprocess", "memory", "finalize"]),
+            ("sure", ["preprocess", "memory", "classify", "sarcasm", "check", "trust", "finalize"]),
+            ("unsure", ["preprocess", "memory", "classify", "sarcasm", "check", "backup", "trust", "finalize"]),
+            ("😀", ["preprocess", "memory", "trust", "finalize"]),
+            ("known", ["preprocess", "memory", "trust", "finalize"]),
         ],
     )
     def test_the_way_of_a_text(self, text: str, way: list[str]) -> None:

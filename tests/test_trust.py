@@ -24,13 +24,13 @@ VAGUE = ["morning", "counter", "queue", "ready", "please", "where", "today", "pa
 
 
 def rows(n: int, seed: int) -> list[tuple[str, str]]:
-    """Tickets with zero to four telling words; the fewer there are, the less a reader can know."""
+    """Tickets with up to two telling words; the fewer there are, the less a reader can know."""
     generator = np.random.default_rng(seed)
     made = []
     for _ in range(n):
         label = LABELS[generator.integers(2)]
-        telling = generator.choice(SURE[label], generator.integers(0, 5)).tolist()
-        words = telling + generator.choice(VAGUE, 6).tolist()
+        telling = generator.choice(SURE[label], generator.integers(0, 3)).tolist()
+        words = telling + generator.choice(VAGUE, 8 - len(telling)).tolist()
         generator.shuffle(words)
         made.append((" ".join(words), label))
     return made
@@ -88,7 +88,7 @@ def test_a_budget_is_kept_on_new_texts_and_the_rest_is_left_unanswered(trained: 
     answers = create_classifier(str(trained), max_error=0.05).classify_many(texts)
     given = [(a.final_label, t) for a, t in zip(answers, truth, strict=True) if a.source != "abstain"]
     refused = [a for a in answers if a.source == "abstain"]
-    assert 0.4 < len(given) / len(texts) < 1
+    assert 0.3 < len(given) / len(texts) < 1
     assert np.mean([label != right for label, right in given]) <= 0.05
     assert all(a.final_label is None and a.confidence is None and "budget" in a.reasons for a in refused)
     assert all(a.probabilities for a in refused)
@@ -118,7 +118,7 @@ def test_budgets_by_label(trained: Path) -> None:
 
 def test_what_breaks_the_budget_waits_for_a_person_where_one_is_there(trained: Path) -> None:
     classifier = create_classifier(str(trained), max_error=0.05, human_review=True)
-    vague, sure = " ".join(VAGUE[:6]), "bread butter flour oven bread"
+    vague, sure = " ".join(VAGUE[:8]), " ".join([*SURE["bakery"][:2], *VAGUE[:6]])
     pending, given = classifier.classify_many([vague, sure])
     assert (pending.source, given.source) == ("pending", "model")
     assert "budget" in pending.reasons
@@ -129,7 +129,8 @@ def test_what_breaks_the_budget_waits_for_a_person_where_one_is_there(trained: P
 def test_the_certificate_says_what_it_rests_on(trained: Path) -> None:
     certificate = read_certificate(trained)
     assert certificate is not None
-    assert (certificate.task, certificate.version, certificate.n) == ("tickets", "1.0.0", 1500)
+    assert (certificate.task, certificate.version) == ("tickets", "1.0.0")
+    assert 1400 < certificate.n <= 1500  # one or two were trained on
     assert certificate.data == "fresh.csv"
     assert {"manifest.json", "policy.json", "confidence.json"} <= set(certificate.covers)
     budget = certificate.budget(0.05, 0.95)
@@ -188,11 +189,16 @@ def test_a_budget_is_a_share(trained: Path, value: float) -> None:
         Asked((value,))
 
 
-def test_rows_that_were_trained_on_certify_nothing(trained: Path) -> None:
+def test_of_the_file_that_it_was_trained_on_the_test_part_certifies(
+    copied: Path, trained: Path, tmp_path: Path
+) -> None:
     data = trained.parents[2] / "tickets.csv"
-    result = CliRunner().invoke(app, ["certify", str(trained), "--data", str(data)])
-    assert result.exit_code == 2
-    assert "were in the training data" in result.output
+    made = json.loads(run("certify", copied, "--data", data, "--max-error", "0.2", "--json"))
+    assert 200 < made["n"] <= 300
+    training = write(tmp_path / "seen.csv", rows(3000, seed=1)[:50] + rows(20, seed=9))
+    shown = run("certify", copied, "--data", training, "--text-column", "body", "--label-column", "tag")
+    assert "texts left out: the model was trained or fitted on them" in shown
+    assert (read_certificate(copied) or made).n < 40
 
 
 def test_without_a_fitted_confidence_there_is_nothing_to_certify(copied: Path) -> None:

@@ -19,6 +19,9 @@ class ConfidenceModel(BaseModel):
 
     features: tuple[str, ...] = Field(description="Names, in the order of the coefficients; a missing one counts as 0.")
     coefficients: tuple[float, ...]
+    ranges: tuple[tuple[float, float], ...] = Field(
+        description="Least and largest value of each feature among those rows; what lies outside counts as the nearest."
+    )
     intercept: float
     n: int = Field(description="Held-out rows that it was fitted on.")
     backups: tuple[str, ...] = Field(description="The ladder that the graph had then.")
@@ -30,8 +33,10 @@ class ConfidenceModel(BaseModel):
 
     def probability(self, features: Mapping[str, float]) -> float:
         """Probability, 0 to 1, that the answer with these features is right."""
-        given = zip(self.features, self.coefficients, strict=True)
-        logit = self.intercept + sum(weight * features.get(name, 0.0) for name, weight in given)
+        known = zip(self.features, self.coefficients, self.ranges, strict=True)
+        logit = self.intercept + sum(
+            weight * min(max(features.get(name, 0.0), low), high) for name, weight, (low, high) in known
+        )
         return 1.0 / (1.0 + math.exp(-max(-500.0, min(500.0, logit))))
 
 
@@ -48,6 +53,8 @@ def read_confidence(folder: Path) -> ConfidenceModel | None:
         model = ConfidenceModel.model_validate(read_json(path))
     except ValidationError as error:
         raise ArtifactError(f"{str(path)!r} is not a valid confidence model: {error}") from None
-    if len(model.features) != len(model.coefficients):
-        raise ArtifactError(f"{str(path)!r} has {len(model.coefficients)} coefficients for {len(model.features)} names")
+    if not len(model.features) == len(model.coefficients) == len(model.ranges):
+        raise ArtifactError(
+            f"{str(path)!r} needs a coefficient and a range for each of its {len(model.features)} names"
+        )
     return model

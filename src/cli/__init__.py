@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..errors import HealdagError, UsageError
 from .augment import augment
+from .certify import certify
 from .chat import chat
 from .classify import classify
 from .compare import compare
@@ -121,6 +122,7 @@ app.command(epilog=EXIT_CODES)(augment)
 app.command(epilog=EXIT_CODES)(train)
 app.command("demo-train")(demo_train)
 app.command(epilog=EXIT_CODES)(evaluate)
+app.command(epilog=EXIT_CODES)(certify)
 app.command(epilog=EXIT_CODES)(compare)
 app.command(epilog=EXIT_CODES)(ensemble)
 app.command(epilog=EXIT_CODES)(stats)

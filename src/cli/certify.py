@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .evaluate import JsonOption, SourceOption, table
-from .terminal import console, data_stdout, plain
+from .terminal import console, data_stdout, plain, report
 from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOption, checked_source
 
 if TYPE_CHECKING:
@@ -43,17 +43,17 @@ def certify(
 ) -> None:
     """Certify an error budget for the whole graph: create_classifier(max_error=0.05) then abstains where it must.
 
-    The labelled texts have to be ones that nothing was trained, fitted or chosen on, drawn like those to come. Without
-    --data they are the part of the task's validation split that its file sets aside for this (certify = 0.4).
+    The labelled texts have to be ones that nothing was trained, fitted or chosen on, drawn like those to come. Of the
+    file that the model was trained on, its test part is taken. Without --data they are the part of the task's
+    validation split that the task's file sets aside for this (certify = 0.4).
 
     A budget that cannot be shown to hold is said so, and is not promised.
     """
     from ..artifacts import CERTIFICATE
-    from ..errors import UsageError
     from ..training.artifact_writer import write_json
     from ..training.data import certification_rows, data_hash
     from ..training.evaluation import candidates
-    from ..training.evaluation.labelled import labelled_rows, seen_in_training, task_of
+    from ..training.evaluation.labelled import labelled_rows, task_of, unseen
     from ..trust.certify import Asked, certify
     from ..trust.fit import right_answers
 
@@ -69,16 +69,14 @@ def certify(
             text_column=text_column,
             label_column=label_column,
             separator=separator,
-            split="all",
+            split=None,
             source=None,
         )
         origin = data.name
-        seen = seen_in_training(found, rows)
-        if seen:
-            raise UsageError(
-                f"{seen:,} of the {len(rows):,} texts were in the training data of {found.name!r}; a certificate needs "
-                "texts that it has not seen"
-            )
+        fresh = unseen(found, rows)
+        if len(fresh) < len(rows):
+            report(f"{len(rows) - len(fresh):,} texts left out: the model was trained or fitted on them", prefix="")
+        rows = fresh
     truth = right_answers(rows, found.manifest)
     made = certify(found.folder, [row.text for row in rows], truth, asked, origin, data_hash(rows))
     write_json(found.folder / CERTIFICATE, made.model_dump(mode="json"))

@@ -44,7 +44,7 @@ def create_classifier(
     threshold: float | None = None,
     sarcasm_threshold: float | None = None,
     max_error: float | Mapping[str, float] | None = None,
-    certainty: float | None = None,
+    certainty: float = 0.95,
     engine: str | None = None,
     device: str | None = None,
     human_review: bool | None = None,
@@ -79,7 +79,7 @@ def create_classifier(
         max_error: Largest share of wrong ones, 0 to 1, among the answers that are given; what might exceed it comes
             back with source 'abstain' (or waits for a person, with human_review). Rests on the artefact's certificate,
             see ``healdag certify``. Or such a share per label, of the answers with that label.
-        certainty: Certainty of that bound over the draw of the certificate's rows, 0 to 1. Default 0.95.
+        certainty: Certainty of that bound over the draw of the certificate's rows, 0 to 1; goes with ``max_error``.
         engine: "auto" or "torch".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         human_review: Whether rows that stay doubtful wait for a person (LangGraph's interrupt). Default False.
@@ -121,7 +121,7 @@ def create_classifier(
             "sarcasm_threshold": sarcasm_threshold,
             "human_review": human_review,
             "max_error": dict(max_error) if isinstance(max_error, Mapping) else max_error,
-            "certainty": certainty,
+            "certainty": None if max_error is None else certainty,  # the two are one promise
             "condenser": condenser if isinstance(condenser, str | Path) else None,
         },
         log={"path": None if isinstance(log, DecisionLog) else log},

@@ -65,6 +65,7 @@ def fit_confidence(
     fitted = ConfidenceModel(
         features=tuple(str(name) for name in vectorizer.feature_names_),
         coefficients=tuple(float(weight) for weight in weights),
+        ranges=tuple(zip(table.min(axis=0).tolist(), table.max(axis=0).tolist(), strict=True)),
         intercept=float(regression.intercept_[0] - weights @ scaler.mean_),
         n=len(right),
         backups=tuple(backups),

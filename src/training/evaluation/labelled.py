@@ -95,6 +95,25 @@ def seen_in_training(found: Artifact, rows: Sequence[Example]) -> int | None:
     return sum(row.text in known for row in rows)
 
 
+def unseen(found: Artifact, rows: Sequence[Example]) -> list[Example]:
+    """The rows whose text a model was neither trained nor fitted on; all where its training data is no file at hand.
+
+    Raises:
+        UsageError: there are none.
+    """
+    trained = trained_task(found)
+    if trained is None or not is_own_data(trained.train[0].set, None):
+        return list(rows)
+    try:
+        known = {row.text for split in ("train", "validation") for row in load_split(trained, _split(split), None)}
+    except UsageError:  # the file is gone, or another one stands there
+        return list(rows)
+    fresh = [row for row in rows if row.text not in known]
+    if not fresh:
+        raise UsageError(f"all {len(rows):,} texts were used to train or fit {found.name!r}; give others")
+    return fresh
+
+
 def trained_task(found: Artifact) -> Task | None:
     """The task as it is kept in the folder's training_info.json, or, for a backup, in that of its model; or None."""
     content = _training_info(found)
