@@ -134,6 +134,12 @@ class DagSettings(_Section):
         description="Largest share of wrong answers among those that are given, of all or by label; None: no budget.",
     )
     certainty: float = Field(default=0.95, gt=0, lt=1, description="Certainty of that budget.")
+    label_set: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="How often the right label is in the set of labels that comes with an answer; None: no set.",
+    )
     human_review: bool = Field(default=False, description="Whether still doubtful answers wait for a person.")
     condenser: Path | None = Field(
         default=None, description="Folder of a summarizer that shortens texts beyond the model's window; None: none."

@@ -49,6 +49,10 @@ class Classification(BaseModel):
     probabilities: dict[str, float] = Field(
         description="Calibrated probability per label; they sum to 1, unless the task is multi-label."
     )
+    label_set: tuple[str, ...] | None = Field(
+        default=None,
+        description="Labels that cannot be ruled out, likeliest first, where label_set was asked for; may be empty.",
+    )
     reasons: tuple[Reason, ...] = Field(default=(), description="Why the primary's answer was doubted.")
     sarcasm: float | None = Field(
         default=None, description="Probability, 0 to 1, that the text is sarcastic; None where it was not looked for."

@@ -69,6 +69,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "backup_timeout": 1.5,
         "max_error": {"joy": 0.05},
         "certainty": 0.9,
+        "label_set": 0.8,
         "human_review": True,
         "condenser": "/models/short",
         "max_chars": 500,

@@ -15,6 +15,7 @@ from healdag import create_classifier
 from healdag.artifacts import read_certificate, read_confidence
 from healdag.cli import app
 from healdag.errors import ArtifactError, ConfigError, UsageError
+from healdag.nodes.label_sets import LabelSets
 from healdag.trust.certify import Asked, certify
 from healdag.trust.confidence import fit_confidence
 
@@ -225,3 +226,62 @@ def test_a_confidence_model_learns_what_tells_errors_apart() -> None:
     assert model.probability({"answer": 2.0, "agrees": 1.0}) > 0.9 > model.probability({"answer": -2.0})
     assert abs(crossed.mean() - right.mean()) < 0.02
     assert json.loads(model.model_dump_json())["n"] == 600
+
+
+def test_label_sets_cover_the_right_label_of_every_kind(trained: Path) -> None:
+    pytest.importorskip("crepes")
+    texts, truth = zip(*rows(4000, seed=6), strict=True)
+    answers = create_classifier(str(trained), label_set=0.9).classify_many(texts)
+    covered = np.array([label in (a.label_set or ()) for a, label in zip(answers, truth, strict=True)])
+    # Over the draw of 1,500 calibration rows the coverage varies by about one point.
+    assert 0.88 < covered.mean() < 0.94
+    for label in LABELS:
+        assert 0.87 < covered[np.array(truth) == label].mean() < 0.95
+    sizes = [len(a.label_set or ()) for a in answers]
+    assert set(sizes) >= {1, 2}
+    assert all(
+        (a.label_set or (a.final_label,))[0] == max(a.probabilities, key=lambda k: a.probabilities[k]) for a in answers
+    )
+    assert create_classifier(str(trained)).classify(texts[0]).label_set is None
+    with pytest.raises(UsageError, match=r"label_set=0\.9999 needs 9999 held-out texts of each label"):
+        create_classifier(str(trained), label_set=0.9999)
+
+
+@pytest.mark.parametrize("coverage", [0.6, 0.8, 0.95])
+def test_label_sets_by_class_on_many_draws(coverage: float) -> None:
+    """Marginal and per-class coverage over 40 draws of a skewed three-class problem, one class much harder."""
+    pytest.importorskip("crepes")
+    generator = np.random.default_rng(11)
+    labels, hard = ("a", "b", "c"), np.array([3.0, 1.5, 0.3])
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        truth = generator.choice(3, n, p=[0.7, 0.2, 0.1])
+        logits = generator.normal(size=(n, 3)) + hard[truth][:, None] * np.eye(3)[truth]
+        return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), truth
+
+    hits: list[np.ndarray] = []
+    kinds: list[np.ndarray] = []
+    for _ in range(40):
+        values, truth = draw(400)
+        scores = {name: (1 - values[truth == k, k]).tolist() for k, name in enumerate(labels)}
+        fresh, right = draw(400)
+        sets = LabelSets(scores, labels, coverage)(fresh.tolist())
+        hits.append(np.array([labels[k] in one for k, one in zip(right, sets, strict=True)]))
+        kinds.append(right)
+    covered, kind = np.concatenate(hits), np.concatenate(kinds)
+    assert covered.mean() == pytest.approx(coverage, abs=0.02)
+    for k in range(3):
+        assert covered[kind == k].mean() == pytest.approx(coverage, abs=0.035)
+
+
+def test_the_policy_is_explained_in_words_and_numbers(trained: Path) -> None:
+    words = create_classifier(str(trained), max_error=0.05).explain_policy()
+    assert "tickets/1.0.0: an answer of the primary with a probability below" in words
+    assert "Backup 'ensemble' " in words
+    assert "On 300 held-out rows it would make" in words
+    assert "fitted on the graph's answers to" in words
+    assert "that keeps the certified budget" in words
+    alone = create_classifier(str(trained), enable_backup=False).explain_policy()
+    assert "There are no backups" in alone
+    assert "its own calibrated probability" in alone
+    assert "no error budget" in alone

@@ -40,6 +40,10 @@ class Certificate(BaseModel):
     data_sha256: str
     covers: dict[str, str] = Field(description="SHA-256 of every file that decides an answer.")
     budgets: tuple[Budget, ...]
+    scores: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="Per label 1 - probability of it, of the rows whose right label it is, for conformal label sets.",
+    )
 
     def budget(self, max_error: float, certainty: float, label: str | None = None) -> Budget | None:
         """The widest budget that promises at least this; None where no such promise was shown to hold."""

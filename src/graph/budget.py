@@ -16,6 +16,7 @@ from ..artifacts import (
 from ..config import DagSettings, Settings
 from ..errors import ArtifactError, ConfigError
 from ..nodes import Decider, Trust
+from ..nodes.label_sets import LabelSets
 
 MaxError = float | Mapping[str, float]
 
@@ -51,24 +52,30 @@ def changed_settings(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name, is_other in given.items() if is_other)
 
 
-def trust_of(origin: Origin, decider: Decider, max_error: MaxError | None, certainty: float) -> Trust:
-    """The node that says how sure the final answer is, and which answers keep the budget.
+def trust_of(origin: Origin, decider: Decider, dag: DagSettings) -> Trust:
+    """The node that says how sure the final answer is, which answers keep the budget, and which labels are possible.
 
     Raises:
         ArtifactError: a budget without a certificate for it, or with one that covers other files or settings.
-        ConfigError: a budget for a label that the task does not have.
+        ConfigError: a budget for a label that the task does not have, or label sets of a multi-label task.
+        UsageError: too few rows of a label for such label sets.
     """
     fitted = origin.folder is not None and not origin.changed
     model = read_confidence(origin.folder) if fitted and origin.folder is not None else None
-    if max_error is None:
+    promises = {"max_error": dag.max_error, "label_set": dag.label_set}
+    asked = ", ".join(f"{name}={value!r}" for name, value in promises.items() if value is not None)
+    if not asked:
         return Trust(decider, model)
-    asked = f"max_error={max_error!r} with certainty={certainty!r}"
+    if dag.label_set is not None and decider.multi_label:
+        raise ConfigError(
+            f"label_set={dag.label_set!r}: answers of this task are lists of labels already; leave it out"
+        )
     if origin.folder is None:
         raise ArtifactError(f"{asked} needs a certificate, and a primary that was given as an object has none")
     if origin.changed:
         raise ArtifactError(
             f"{asked} is promised for the graph that was certified; {', '.join(origin.changed)} makes it another one. "
-            "Leave that out, or leave max_error out"
+            "Leave that out, or leave the promise out"
         )
     certificate = read_certificate(origin.folder)
     if certificate is None:
@@ -78,7 +85,9 @@ def trust_of(origin: Origin, decider: Decider, max_error: MaxError | None, certa
             "threshold=..., which promises nothing"
         )
     verify_certificate(certificate, covered_files(origin.folder, origin.detector), origin.folder)
-    return Trust(decider, model, _least(certificate, decider.labels, max_error, certainty))
+    least = None if dag.max_error is None else _least(certificate, decider.labels, dag.max_error, dag.certainty)
+    sets = None if dag.label_set is None else LabelSets(certificate.scores, decider.labels, dag.label_set)
+    return Trust(decider, model, least, sets)
 
 
 def _least(certificate: Certificate, labels: Sequence[str], max_error: MaxError, certainty: float) -> dict[str, float]:

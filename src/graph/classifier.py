@@ -18,6 +18,7 @@ from ..nodes.records import Label
 from ..schema import Classification
 from ..text import check_text, prepare
 from .build import Nodes
+from .explain import explain
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -71,6 +72,10 @@ class Classifier:
     def model_version(self) -> str:
         """Task and version of the artefact, for example 'emotion/1.0.0'."""
         return self._engine.nodes.finalize.model_version
+
+    def explain_policy(self) -> str:
+        """When an answer is doubted, what each backup may do and why, and which budget is kept; in words."""
+        return explain(self._engine.nodes, self.model_version)
 
     def classify(self, text: str) -> Classification:
         """Classifies one text.

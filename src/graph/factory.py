@@ -15,7 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
-from ..artifacts import BackupPolicy, Manifest, Policy, find_artifact, read_manifest, read_policy
+from ..artifacts import BackupPolicy, Manifest, Policy, Rule, find_artifact, read_manifest, read_policy
 from ..config import Settings, load_settings
 from ..errors import ArtifactError, ConfigError
 from ..nodes import Backup, Check, Classify, Condense, Decider, Finalize, Log, Memory, Preprocess, Review, Rung, Sarcasm
@@ -45,6 +45,7 @@ def create_classifier(
     sarcasm_threshold: float | None = None,
     max_error: float | Mapping[str, float] | None = None,
     certainty: float = 0.95,
+    label_set: float | None = None,
     engine: str | None = None,
     device: str | None = None,
     human_review: bool | None = None,
@@ -80,6 +81,9 @@ def create_classifier(
             back with source 'abstain' (or waits for a person, with human_review). Rests on the artefact's certificate,
             see ``healdag certify``. Or such a share per label, of the answers with that label.
         certainty: Certainty of that bound over the draw of the certificate's rows, 0 to 1; goes with ``max_error``.
+        label_set: How often, 0 to 1, the right label is in the set of labels that comes with each answer
+            (``Classification.label_set``): conformal prediction, for each label by itself. Rests on the certificate's
+            rows; needs the extra ``conformal``.
         engine: "auto" or "torch".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         human_review: Whether rows that stay doubtful wait for a person (LangGraph's interrupt). Default False.
@@ -121,6 +125,7 @@ def create_classifier(
             "sarcasm_threshold": sarcasm_threshold,
             "human_review": human_review,
             "max_error": dict(max_error) if isinstance(max_error, Mapping) else max_error,
+            "label_set": label_set,
             "certainty": None if max_error is None else certainty,  # the two are one promise
             "condenser": condenser if isinstance(condenser, str | Path) else None,
         },
@@ -338,7 +343,8 @@ def _rung(
         raise ConfigError(f"no backup {spec!r} in this model; there are: {there}; or give {{'kind': ..., ...}}")
     predictor = _open(read_manifest(inside), inside, settings, spec, loaded)
     learned: BackupPolicy | None = policy.backups.get(spec)
-    return Rung(spec, predictor, rule=learned.rule if learned is not None else "surer", skips_unreadable=True)
+    rule: Rule = learned.rule if learned is not None else "surer"
+    return Rung(spec, predictor, rule=rule, skips_unreadable=True, learned=learned)
 
 
 def _engine(
@@ -364,7 +370,7 @@ def _engine(
         sarcasm=Sarcasm(models.detector),
         check=Check(decider, threshold, dag.sarcasm_threshold),
         backup=Backup(models.ladder, decider, threshold),
-        trust=trust_of(origin, decider, dag.max_error, dag.certainty),
+        trust=trust_of(origin, decider, dag),
         review=Review(decider, policy.review_threshold if dag.threshold is None else dag.threshold),
         finalize=Finalize(decider, models.version),
         condense=Condense(condenser, whole(models.primary)) if condenser is not None else None,

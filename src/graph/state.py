@@ -63,6 +63,7 @@ class State(TypedDict, total=False):
         float | None
     ]  # N probabilities that the standing answer is right; None where nobody answered, or a person
     accepted: list[bool]  # N; False where the answer does not keep the error budget, or there is none
+    label_sets: list[list[str] | None]  # N conformal sets of labels; None where they are not asked for
     # review
     answers: dict[str, Label]  # decision id to label
     # finalize

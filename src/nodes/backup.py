@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..artifacts import Rule
+from ..artifacts import BackupPolicy, Rule
 from ..predictors import Answers, Predictor, Row, ask, check_rows, is_multi_label
 from ..predictors.ensemble import Ensemble
 from ..predictors.restricted import narrowed, whole
@@ -28,6 +28,7 @@ class Rung:
         timeout: Seconds for a batch; None waits as long as it takes.
         skips_unreadable: Whether it reads no more than the primary, as backups of the same artefact do: what the
             primary cannot read is not asked of it, so that the answer stays at the base rates.
+        learned: What it fixed and broke on held-out rows; None where it was not measured.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Rung:
     rule: Rule = "surer"
     timeout: float | None = None
     skips_unreadable: bool = False
+    learned: BackupPolicy | None = None
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Finalize:
             "confidence": confidence,
             "source": source,
             "probabilities": {} if row is None else dict(zip(self.decider.labels, row, strict=True)),
+            "label_set": (state.get("label_sets") or [None] * (i + 1))[i],
             "reasons": reasons,
             "sarcasm": (state.get("sarcasm") or [None] * (i + 1))[i],
             "attempts": shown,

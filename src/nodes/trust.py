@@ -9,6 +9,7 @@ from typing import Any
 
 from ..artifacts import ConfidenceModel
 from .decider import Decider
+from .label_sets import LabelSets
 from .records import EMOJI, Label, Row, standing
 
 _FLOOR = 1e-4
@@ -16,18 +17,20 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class Trust:
-    """Writes trust and accepted.
+    """Writes trust, accepted and label_sets.
 
     Attributes:
         decider: What an answer is, and how sure it seems by its own probabilities.
         model: Learned from held-out answers of the graph; None: the answer's own probability.
         least: Confidence from which an answer keeps the error budget, by label, with the entry "" for labels without
             one of their own and for lists; None: no budget, every answer is given.
+        label_sets: Makes the labels that cannot be ruled out; None: they are not asked for.
     """
 
     decider: Decider
     model: ConfidenceModel | None = None
     least: Mapping[str, float] | None = None
+    label_sets: LabelSets | None = None
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """A row that has been answered by a person is left alone; one without any answer has no confidence."""
@@ -45,7 +48,16 @@ class Trust:
                 confidence = self.model.probability(features_of(state, i, self.decider))
             found[i] = confidence
             accepted[i] = self.least is None or confidence >= self._needed(label)
-        return {"trust": found, "accepted": accepted}
+        return {"trust": found, "accepted": accepted, "label_sets": self._sets(state, found)}
+
+    def _sets(self, state: Any, found: list[float | None]) -> list[list[str] | None]:
+        sets: list[list[str] | None] = [None] * len(found)
+        if self.label_sets is not None:
+            answered = [i for i, sure in enumerate(found) if sure is not None]
+            rows = [row for i in answered if (row := standing(state, i)[0]) is not None]
+            for i, one in zip(answered, self.label_sets(rows), strict=True):
+                sets[i] = one
+        return sets
 
     def _needed(self, label: Label) -> float:
         least = self.least or {}

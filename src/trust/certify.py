@@ -91,7 +91,17 @@ def certify(
         data_sha256=digest,
         covers=covered_files(folder, find_artifact("sarcasm") if manifest.sarcasm else None),
         budgets=tuple(budgets),
+        scores={} if manifest.multi_label else _scores(seen, truth, manifest.labels),
     )
+
+
+def _scores(seen: Observed, truth: Sequence[Label], labels: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """Nonconformity of each row's right label; a row without an answer is as strange as can be."""
+    scores: dict[str, list[float]] = {label: [] for label in labels}
+    for row, label in zip(seen.rows, truth, strict=True):
+        if isinstance(label, str) and label in scores:
+            scores[label].append(1.0 if row is None else round(1 - row[labels.index(label)], 6))
+    return {label: tuple(sorted(values)) for label, values in scores.items()}
 
 
 def _single(labels: tuple[str, ...], *, multi_label: bool) -> tuple[str, ...]:

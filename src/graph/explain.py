@@ -1,0 +1,56 @@
+"""Says in words and numbers what the graph does with an answer, and what that rests on."""
+
+from __future__ import annotations
+
+from ..nodes import Rung, Trust
+from .build import Nodes
+
+
+def explain(nodes: Nodes, task: str) -> str:
+    """One line per rule: when an answer is doubted, what each backup may do and did on held-out rows, the budget.
+
+    Args:
+        task: Task and version.
+    """
+    check = nodes.check
+    lines = [f"{task}: an answer of the primary with a probability below {check.threshold:g} is doubted."]
+    if nodes.sarcasm.detector is not None:
+        lines.append(f"So is one to a text that is sarcastic with probability {check.sarcasm_threshold:g} or more.")
+    lines.append("So is one to a text that is mostly unreadable to the model, or that the primary failed on.")
+    if not nodes.backup.ladder:
+        lines.append("There are no backups: a doubted answer stands, with its reasons.")
+    lines += [_of_rung(rung) for rung in nodes.backup.ladder]
+    return "\n".join([*lines, *_of_trust(nodes.trust)])
+
+
+def _of_rung(rung: Rung) -> str:
+    ways = {
+        "always": "replaces every doubted answer, since its evidence includes the others'",
+        "surer": "replaces a doubted answer where it is surer of its own",
+        "never": "is off by itself: it replaces an answer only where the primary failed, and is heard by later backups",
+    }
+    line = f"Backup {rung.name!r} {ways[rung.rule]}"
+    if rung.learned is None:
+        return f"{line}; it was never measured on held-out rows."
+    fixed, broke, n = rung.learned.fixed, rung.learned.broke, rung.learned.n
+    gain = 100 * (fixed - broke) / n
+    return (
+        f"{line}. On {n:,} held-out rows it would make {fixed} wrong answers right and {broke} right ones wrong: "
+        f"{gain:+.2f} points of accuracy."
+    )
+
+
+def _of_trust(trust: Trust) -> list[str]:
+    if trust.model is None:
+        lines = ["The confidence of an answer is its own calibrated probability."]
+    else:
+        lines = [
+            f"The confidence of an answer is fitted on the graph's answers to {trust.model.n:,} held-out rows, from "
+            f"{len(trust.model.features)} things that the graph knows about it."
+        ]
+    if trust.least is None:
+        lines.append("There is no error budget: every answer is given.")
+    for label, threshold in (trust.least or {}).items():
+        whose = f"An answer {label!r}" if label else "An answer"
+        lines.append(f"{whose} is given from a confidence of {threshold:.3f} on; that keeps the certified budget.")
+    return lines
