@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..graph import Classifier
+from ..nodes import Backup
 from ..nodes.records import Label, Row, pending_rows, standing
 from ..nodes.trust import features_of
 from ..predictors import FloatArray
+from ..text import check_text
+from ..training.evaluation.metrics import IntArray
 from .risk import BoolArray
 
 _CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A backup that was asked about a row.
+
+    Attributes:
+        by: Its name.
+        ms: Milliseconds that it spent on this text.
+        failed: Whether it could not answer.
+        right: Whether its own answer is right.
+        took: Whether its answer replaced the one that stood.
+        stands: Whether the answer that stands after it is right.
+    """
+
+    by: str
+    ms: float
+    failed: bool
+    right: bool
+    took: bool
+    stands: bool
 
 
 @dataclass(frozen=True)
@@ -31,6 +58,10 @@ class Observed:
         rows: Probabilities that stand; None where nothing could answer.
         reasons: Why each was doubted.
         sources: Who gave the answer: 'model', 'backup', 'emoji', or 'abstain' where nobody could.
+        primary_answers: The primary's own answers, or the emoji lexicon's; None where it could not answer.
+        tried: The backups that were asked about each row, in order.
+        primary_ms: Milliseconds that the primary spent on each row; None where it was not asked.
+        node_ms: Milliseconds that each node of the graph took for all rows together.
     """
 
     answers: list[Label | None]
@@ -42,6 +73,10 @@ class Observed:
     rows: list[Row | None]
     reasons: list[list[str]]
     sources: list[str]
+    primary_answers: list[Label | None] = field(default_factory=list)
+    tried: list[list[Tried]] = field(default_factory=list)
+    primary_ms: list[float | None] = field(default_factory=list)
+    node_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]) -> Observed:
@@ -51,48 +86,109 @@ def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]
         classifier: Without human_review and without an error budget.
         truth: The right label of each text, or list of labels in the task's order.
     """
-    decider = classifier.nodes.finalize.decider
-    answers: list[Label | None] = []
-    firsts: list[tuple[Label | None, float]] = []
-    features: list[dict[str, float] | None] = []
-    rows: list[Row | None] = []
-    confidence: list[float] = []
-    reasons: list[list[str]] = []
-    sources: list[str] = []
-    for state in _states(classifier, texts):
+    decider, backup = classifier.nodes.finalize.decider, classifier.nodes.backup
+    readable, good = _readable(texts, classifier.nodes.preprocess.max_chars)
+    node_ms: Counter[str] = Counter()
+    answers: list[Label | None] = [None] * len(texts)
+    firsts: list[tuple[Label | None, float]] = [(None, 0.0)] * len(texts)
+    features: list[dict[str, float] | None] = [None] * len(texts)
+    rows: list[Row | None] = [None] * len(texts)
+    confidence = np.zeros(len(texts))
+    reasons: list[list[str]] = [[] for _ in texts]
+    sources = ["abstain"] * len(texts)
+    tried: list[list[Tried]] = [[] for _ in texts]
+    primary_ms: list[float | None] = [None] * len(texts)
+    places = iter(readable)
+    for state in _states(classifier, good, node_ms):
         pending = set(pending_rows(state))
         for i in range(len(state["clean"])):
+            place = next(places)
             row, _ = standing(state, i)
             first = state["primary"][i]["probabilities"] if i in pending else row
-            answers.append(None if row is None else decider.name(row)[0])
-            firsts.append((None, 0.0) if first is None else decider.name(first))
-            features.append(features_of(state, i, decider) if i in pending and row is not None else None)
-            rows.append(row)
-            confidence.append(state["trust"][i] or 0.0)
-            reasons.append(state["results"][i]["reasons"])
-            sources.append(state["results"][i]["source"])
+            answers[place] = None if row is None else decider.name(row)[0]
+            firsts[place] = (None, 0.0) if first is None else decider.name(first)
+            features[place] = features_of(state, i, decider) if i in pending and row is not None else None
+            rows[place] = row
+            confidence[place] = state["trust"][i] or 0.0
+            reasons[place] = state["results"][i]["reasons"]
+            sources[place] = state["results"][i]["source"]
+            if i in pending:
+                primary_ms[place] = state["primary"][i]["ms"]
+                tried[place] = list(_tried(backup, state, i, truth[place]))
     return Observed(
         answers,
         _same(answers, truth),
-        np.array(confidence),
+        confidence,
         np.array([sure for _, sure in firsts]),
         _same([label for label, _ in firsts], truth),
         features,
         rows,
         reasons,
         sources,
+        [label for label, _ in firsts],
+        tried,
+        primary_ms,
+        dict(node_ms),
     )
 
 
-def _states(classifier: Classifier, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The final state of each batch. Every key has one writer, so the nodes' updates together are the state."""
+def answer_columns(answers: Sequence[Label | None], labels: Sequence[str], *, multi_label: bool) -> IntArray:
+    """Answers as columns: shape (n,), -1 for None; multi-label 0 or 1, shape (n, labels), all 0 for None."""
+    place = {label: i for i, label in enumerate(labels)}
+    if not multi_label:
+        return np.array([place[answer] if isinstance(answer, str) else -1 for answer in answers], dtype=np.int64)
+    said = np.zeros((len(answers), len(labels)), dtype=np.int64)
+    for i, answer in enumerate(answers):
+        said[i, [place[label] for label in answer or ()]] = 1
+    return said
+
+
+def _readable(texts: Sequence[str], max_chars: int) -> tuple[list[int], list[str]]:
+    """Places and texts of those that the graph takes; an empty or too long one gets no answer, as in classify_many."""
+    places, good = [], []
+    for i, text in enumerate(texts):
+        try:
+            good.append(check_text(text, max_chars=max_chars))
+        except InputError:
+            continue
+        places.append(i)
+    return places, good
+
+
+def _states(classifier: Classifier, texts: Sequence[str], node_ms: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The final state of each batch. Every key has one writer, so the nodes' updates together are the state.
+
+    Args:
+        node_ms: Milliseconds are added to it by node; the nodes run one after another, so the time between two
+            updates is that of the second one's node.
+    """
     for start in range(0, len(texts), _CHUNK):
         state: dict[str, Any] = {}
         batch = {"texts": list(texts[start : start + _CHUNK])}
+        last = time.perf_counter()
         for update in classifier.graph.stream(batch, stream_mode="updates"):
-            for written in update.values():
+            now = time.perf_counter()
+            for node, written in update.items():
+                node_ms[node] += (now - last) * 1000  # type: ignore[assignment]
                 state |= written or {}
+            last = now
         yield state
+
+
+def _tried(backup: Backup, state: Any, i: int, truth: Label) -> Iterator[Tried]:
+    """What each rung did to a row, by the ladder's own rules."""
+    outcome = (state.get("backup") or {i: None})[i]
+    first = state["primary"][i]["probabilities"]
+    right = first is not None and backup.decider.name(first)[0] == truth
+    sure = backup._standing_confidence(state, i)
+    rules = {rung.name: rung.rule for rung in backup.ladder}
+    for attempt in outcome["attempts"] if outcome is not None else ():
+        row = attempt["probabilities"]
+        own = row is not None and backup.decider.name(row)[0] == truth
+        took = row is not None and backup._replaces(rules[attempt["by"]], row, sure)
+        if row is not None and took:
+            sure, right = backup.decider.sureness(row), own
+        yield Tried(attempt["by"], attempt["ms"], row is None, own, took, right)
 
 
 def _same(answers: Sequence[Label | None], truth: Sequence[Label]) -> BoolArray:
