@@ -16,8 +16,11 @@ from healdag.artifacts import read_certificate, read_confidence
 from healdag.cli import app
 from healdag.errors import ArtifactError, ConfigError, UsageError
 from healdag.nodes.label_sets import LabelSets
+from healdag.training import Task, train
+from healdag.training.data import certification_rows, load_split
 from healdag.trust.certify import Asked, certify
 from healdag.trust.confidence import fit_confidence
+from healdag.trust.fit import finish
 
 LABELS = ("bakery", "workshop")
 SURE = {"bakery": ["bread", "butter", "flour", "oven"], "workshop": ["screw", "drill", "plank", "hammer"]}
@@ -285,3 +288,50 @@ def test_the_policy_is_explained_in_words_and_numbers(trained: Path) -> None:
     assert "There are no backups" in alone
     assert "its own calibrated probability" in alone
     assert "no error budget" in alone
+
+
+def task_with_rows(folder: Path, **changes: object) -> Task:
+    """A task over JSON lines in ``folder/set``; two texts of validation stand in training, too."""
+    made = {"train": rows(300, seed=20), "validation": rows(400, seed=21), "test": rows(50, seed=22)}
+    made["train"] += made["validation"][:2]
+    (folder / "set").mkdir()
+    for split, content in made.items():
+        lines = [json.dumps({"text": text, "label": label}) for text, label in content]
+        (folder / "set" / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    references = {split: [{"set": "set"}] for split in made}
+    described = {"name": "tickets", "description": "", "labels": LABELS, "licence": "none", **references, **changes}
+    return Task.model_validate(described)
+
+
+def test_rows_for_the_certificate_are_set_aside_from_everything_else(tmp_path: Path) -> None:
+    task = task_with_rows(tmp_path, certify=0.4)
+    aside = {row.text for row in certification_rows(task, tmp_path)}
+    validation = {row.text for row in load_split(task, "validation", tmp_path)}
+    training = {row.text for row in load_split(task, "train", tmp_path)}
+    assert 0.3 < len(aside) / (len(aside) + len(validation)) < 0.5
+    assert not aside & validation
+    assert not (aside | validation) & training
+    # Which rows they are depends on the text alone, not on the split's other rows.
+    assert {row.text for row in certification_rows(task, tmp_path)} == aside
+    everything = task.model_copy(update={"certify": 0.0})
+    assert {row.text for row in load_split(everything, "validation", tmp_path)} == aside | validation
+    with pytest.raises(UsageError, match=r"sets no validation rows aside.*--data FILE"):
+        certification_rows(everything, tmp_path)
+
+
+def test_training_a_task_that_sets_rows_aside_leaves_a_certificate(tmp_path: Path) -> None:
+    task = task_with_rows(tmp_path, certify=0.5, training={"method": "tfidf_lr"})
+    folder = train(
+        task, source=tmp_path, models=tmp_path / "models", version="1.0.0", steps=("model", "tfidf", "ensemble")
+    )
+    finish(task, tmp_path, folder)
+    certificate = read_certificate(folder)
+    assert certificate is not None
+    assert certificate.n == len(certification_rows(task, tmp_path))
+    assert "set aside" in certificate.data
+    assert json.loads((folder / "graph_metrics.json").read_text(encoding="utf-8"))["test"]["n"] == 50
+    assert create_classifier(str(folder), max_error=0.2).classify("bread butter").source in {
+        "model",
+        "backup",
+        "abstain",
+    }
