@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from .evaluate import JsonOption, OutOption, SourceOption, SplitOption, figure, graph_model, table, warn_of_seen
+from .evaluate import (
+    JsonOption,
+    OutOption,
+    SourceOption,
+    SplitOption,
+    figure,
+    graph_model,
+    open_graph,
+    table,
+    warn_of_seen,
+)
 from .options import DeviceOption
 from .terminal import console, data_stdout, plain
 from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOption, checked_source
@@ -47,7 +57,7 @@ def compare(
 
     reference = candidates.reference_of(items)
     models = [
-        graph_model(candidates.find(item), device=device)
+        graph_model(one := candidates.find(item), open_graph(one, device=device))
         if item.startswith(candidates.GRAPH)
         else candidates.open_item(item, reference, device=device or "auto")
         for item in items

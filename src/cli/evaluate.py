@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +16,15 @@ from .terminal import console, data_stdout, plain, report
 from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOption, checked_source
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
+    from ..graph import Classifier
+    from ..nodes.records import Label
     from ..predictors import FloatArray
     from ..training.datasets import Example
     from ..training.evaluation.candidates import Artifact
-    from ..training.evaluation.measure import Measured, Model
+    from ..training.evaluation.measure import Answer, Answered, Measured, Model
+    from ..training.evaluation.metrics import IntArray
+    from ..trust.observe import Observed
+    from ..trust.steps import Step
 
 SplitOption = Annotated[
     str | None,
@@ -59,7 +62,12 @@ def evaluate(
     split: SplitOption = None,
     source: SourceOption = None,
     graph: Annotated[
-        bool, typer.Option("--graph", help="Measure the whole classifier, its backups included, not the model alone.")
+        bool,
+        typer.Option(
+            "--graph",
+            help="Measure the whole classifier, its backups included, not the model alone; and what each step of it "
+            "fixed, broke and left.",
+        ),
     ] = False,
     detect_sarcasm: Annotated[
         bool,
@@ -81,6 +89,7 @@ def evaluate(
     from ..training.evaluation import candidates
     from ..training.evaluation.labelled import labelled_rows
     from ..training.evaluation.measure import measure
+    from ..trust.steps import node_times, score_steps
 
     found = candidates.find(model, version)
     rows, part = labelled_rows(
@@ -93,20 +102,33 @@ def evaluate(
         source=checked_source(source),
     )
     warn_of_seen(found, rows)
-    opened = graph_model(found, device=device) if graph else candidates.open_artifact(found, device=device or "auto")
-    measured = measure(opened, rows, detector=candidates.detector(device or "auto") if detect_sarcasm else None)
-    figures = {
+    detector = candidates.detector(device or "auto") if detect_sarcasm else None
+    figures: dict[str, Any] = {
         "model": f"{found.manifest.task}/{found.manifest.version}",
         "kind": "graph" if graph else found.manifest.kind,
         "data": {"split": part, "rows": len(rows), "sha256": data_hash(rows)},
-        part: measured.figures,
     }
+    steps: list[Step] = []
+    if graph:
+        classifier = open_graph(found, device=device)
+        opened = graph_model(found, classifier)
+        seen = observed(classifier, rows)
+        measured = measure(opened, rows, detector=detector, answered=_as_answered(seen, opened))
+        steps = score_steps(seen, classifier.nodes.backup.ladder)
+        figures |= {"steps": [asdict(step) for step in steps], "node_ms": node_times(seen)}
+    else:
+        opened = candidates.open_artifact(found, device=device or "auto")
+        measured = measure(opened, rows, detector=detector)
+    figures[part] = measured.figures
     if out is not None:
         write_evaluation(out, measured, figures)
     if as_json:
         data_stdout().write(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
         return
     _print(opened.name, part, measured.figures)
+    if steps:
+        console().print(steps_table(steps))
+        console().print()
     if out is not None:
         console().print(plain(f"written: {out}"), soft_wrap=True)
 
@@ -124,43 +146,88 @@ def warn_of_seen(found: Artifact, rows: Sequence[Example]) -> None:
         )
 
 
-def graph_model(found: Artifact, *, device: str | None = None) -> Model:
+def open_graph(found: Artifact, *, device: str | None = None) -> Classifier:
+    """The whole classifier around an artefact; nothing waits for a person."""
+    from ..graph import create_classifier
+
+    return create_classifier(str(found.folder), device=device, human_review=False)
+
+
+def observed(classifier: Classifier, rows: Sequence[Example]) -> Observed:
+    """What the graph comes to on labelled rows, as they were written.
+
+    Raises:
+        UsageError: there is no row, or one has a label that the classifier does not know.
+    """
+    from ..training.evaluation.measure import truth_of
+    from ..training.evaluation.slices import raw_text
+    from ..trust.fit import right_answers
+    from ..trust.observe import observe
+
+    truth_of(rows, classifier.labels, multi_label=classifier.multi_label)  # says what is wrong with them
+    texts, truth = [raw_text(row) for row in rows], right_answers(rows, classifier)
+    observe(classifier, texts[:1], truth[:1])  # what is loaded at the first call is not to count
+    return observe(classifier, texts, truth)
+
+
+def graph_model(found: Artifact, classifier: Classifier) -> Model:
     """The whole classifier around an artefact, as something that can be measured."""
     from ..training.evaluation import candidates
     from ..training.evaluation.measure import Model
 
-    answer, labels = graph_answer(found, device)
-    manifest = found.manifest
     name = found.name if found.name.startswith(candidates.GRAPH) else f"{candidates.GRAPH}{found.name}"
     size = candidates.size_of(found.folder, backups=True)
-    return Model(name, labels, answer, manifest.multi_label, size)
+    return Model(name, classifier.labels, graph_answer(classifier), classifier.multi_label, size)
 
 
-def graph_answer(found: Artifact, device: str | None) -> tuple[Any, tuple[str, ...]]:
-    """A function from texts to probabilities and answers (see measure.Model), and the labels."""
+def graph_answer(classifier: Classifier) -> Answer:
+    """A classifier as a function from texts to probabilities and answers, see measure.Answer."""
     import numpy as np
 
-    from ..graph import create_classifier
     from ..schema import Classification
+    from ..trust.observe import answer_columns
 
-    classifier = create_classifier(str(found.folder), device=device, human_review=False)
-    labels, multi_label = classifier.labels, found.manifest.multi_label
-    place = {label: i for i, label in enumerate(labels)}
+    labels = classifier.labels
 
-    def answer(texts: Sequence[str]) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    def answer(texts: Sequence[str]) -> tuple[FloatArray, IntArray]:
         probabilities = np.full((len(texts), len(labels)), np.nan)
-        said = np.zeros(probabilities.shape, dtype=np.int64)
+        given: list[Label | None] = [None] * len(texts)
         for i, result in enumerate(classifier.classify_many(texts, errors="return")):
             if isinstance(result, Classification):
                 probabilities[i] = [result.probabilities.get(label, np.nan) for label in labels]
-                given = result.final_label
-                chosen = () if given is None else (given,) if isinstance(given, str) else given
-                said[i, [place[label] for label in chosen]] = 1
-        if multi_label:
-            return probabilities, said
-        return probabilities, np.where(said.any(axis=1), said.argmax(axis=1), -1)
+                given[i] = result.final_label
+        return probabilities, answer_columns(given, labels, multi_label=classifier.multi_label)
 
-    return answer, labels
+    return answer
+
+
+def _as_answered(seen: Observed, model: Model) -> Answered:
+    """What :func:`observed` found, for the figures of measure."""
+    import numpy as np
+
+    from ..training.evaluation.measure import Answered
+    from ..trust.observe import answer_columns
+
+    missing = [np.nan] * len(model.labels)
+    probabilities = np.array([missing if row is None else row for row in seen.rows], dtype=np.float64)
+    predicted = answer_columns(seen.answers, model.labels, multi_label=model.multi_label)
+    return Answered(probabilities, predicted, sum(seen.node_ms.values()) / len(seen.rows))
+
+
+def steps_table(steps: Sequence[Step]) -> Table:
+    """What each step of the graph did to the answers."""
+    made = table("steps", "step", "asked", "right", "fixed", "broke", "left", "net (95 %)", "p", "alone", "ms")
+    for step in steps:
+        change, alone = step.change, step.alone
+        name = step.name if not step.through else f"{step.name} (through {', '.join(step.through)})"
+        numbers = ["-"] * 5
+        if change is not None:
+            low, high = change.net_interval
+            net = f"{change.net:+,} ({low:+,.0f} to {high:+,.0f})"
+            numbers = [f"{change.fixed:,}", f"{change.broke:,}", f"{change.left:,}", net, f"{change.p:.2g}"]
+        own = "-" if alone is None else f"+{alone.fixed:,} -{alone.broke:,}"
+        made.add_row(plain(name), f"{step.asked:,}", f"{step.right:,}", *numbers, own, figure(step.ms, 2))
+    return made
 
 
 def write_evaluation(folder: Path, measured: Measured, figures: Mapping[str, Any]) -> None:

@@ -12,6 +12,8 @@ from .decider import Decider
 from .label_sets import LabelSets
 from .records import EMOJI, Label, Row, standing
 
+ANSWER = "answer"
+"""Feature: log-odds of the answer by its own probability."""
 _FLOOR = 1e-4
 
 
@@ -74,7 +76,7 @@ def features_of(state: Any, i: int, decider: Decider) -> dict[str, float]:
     if row is None:
         return {}
     label, sure = decider.name(row)
-    features = {"answer": _logit(sure), "entropy": _entropy(row, multi_label=decider.multi_label)}
+    features = {ANSWER: _logit(sure), "entropy": _entropy(row, multi_label=decider.multi_label)}
     said = label if isinstance(label, list) else [label]
     features |= {f"says {name}": 1.0 for name in said}
     if not decider.multi_label:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..artifacts import ConfidenceModel
 from ..errors import UsageError
+from ..nodes.trust import ANSWER
 from ..predictors import FloatArray
 from .risk import BoolArray, grid_of
 
@@ -23,6 +26,8 @@ def fit_confidence(
 ) -> tuple[ConfidenceModel, FloatArray]:
     """A logistic regression with the penalty of the best cross-validated log loss.
 
+    On the answer's own probability alone, unless all the features are better by more than the standard error.
+
     Args:
         features: One mapping per row, n rows.
         right: Whether the final answer is right, shape (n,).
@@ -35,12 +40,7 @@ def fit_confidence(
     Raises:
         UsageError: too few rows, or too few right or wrong ones among them.
     """
-    from sklearn.feature_extraction import DictVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.model_selection import StratifiedKFold
 
     few = min(int(right.sum()), int((~right).sum()))
     if len(right) < FEWEST or few < FEWEST // 5:
@@ -48,27 +48,56 @@ def fit_confidence(
             f"{len(right)} held-out answers, {few} of the rarer of right and wrong, are too few to learn how sure the "
             f"graph may be; {FEWEST} with {FEWEST // 5} of each are needed. Give more labelled rows"
         )
-    vectorizer = DictVectorizer(sparse=False)
-    table = vectorizer.fit_transform(features)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-
-    def model(strength: float) -> object:
-        return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
-
-    crossed = {
-        strength: cross_val_predict(model(strength), table, right, cv=folds, method="predict_proba")[:, 1]
-        for strength in STRENGTHS
-    }
-    best = min(STRENGTHS, key=lambda strength: log_loss(right, crossed[strength]))
-    scaler, regression = (step for _, step in model(best).fit(table, right).steps)  # type: ignore[attr-defined]
+    simple = _best([{ANSWER: row.get(ANSWER, 0.0)} for row in features], right, folds)
+    full = _best(features, right, folds)
+    gain = simple.losses - full.losses
+    # What the answer's own probability says already, a dozen weights fitted on few rows can only blur.
+    chosen = full if gain.mean() > gain.std() / np.sqrt(len(gain)) else simple
+    scaler, regression = chosen.model
     weights = regression.coef_[0] / scaler.scale_
     fitted = ConfidenceModel(
-        features=tuple(str(name) for name in vectorizer.feature_names_),
+        features=chosen.names,
         coefficients=tuple(float(weight) for weight in weights),
-        ranges=tuple(zip(table.min(axis=0).tolist(), table.max(axis=0).tolist(), strict=True)),
+        ranges=tuple(zip(chosen.table.min(axis=0).tolist(), chosen.table.max(axis=0).tolist(), strict=True)),
         intercept=float(regression.intercept_[0] - weights @ scaler.mean_),
         n=len(right),
         backups=tuple(backups),
-        grid=grid_of(crossed[best], ~right),
+        grid=grid_of(chosen.crossed, ~right),
     )
-    return fitted, np.asarray(crossed[best], dtype=np.float64)
+    return fitted, chosen.crossed
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A regression: names of its columns, scaler and regression, cross-validated confidence and log losses (n,)."""
+
+    names: tuple[str, ...]
+    table: FloatArray
+    model: tuple[Any, Any]
+    crossed: FloatArray
+    losses: FloatArray
+
+
+def _best(features: Sequence[Mapping[str, float]], right: BoolArray, folds: Any) -> _Fit:
+    """The regression with the penalty of the best cross-validated log loss."""
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    vectorizer = DictVectorizer(sparse=False)
+    table = vectorizer.fit_transform(features)
+
+    def model(strength: float) -> Any:
+        return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+
+    fits = []
+    for strength in STRENGTHS:
+        crossed = cross_val_predict(model(strength), table, right, cv=folds, method="predict_proba")[:, 1]
+        losses = -np.log(np.clip(np.where(right, crossed, 1 - crossed), 1e-12, None))
+        fits.append((strength, crossed, losses))
+    strength, crossed, losses = min(fits, key=lambda fit: float(fit[2].mean()))
+    scaler, regression = (step for _, step in model(strength).fit(table, right).steps)
+    return _Fit(tuple(map(str, vectorizer.feature_names_)), table, (scaler, regression), crossed, losses)

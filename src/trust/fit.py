@@ -11,7 +11,7 @@ import numpy as np
 
 from ..artifacts import CERTIFICATE, CONFIDENCE, Manifest, read_manifest
 from ..errors import UsageError
-from ..graph import create_classifier
+from ..graph import Classifier, create_classifier
 from ..nodes.records import Label
 from ..predictors import FloatArray
 from ..training.artifact_writer import write_json
@@ -30,10 +30,10 @@ RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 log = logging.getLogger("healdag")
 
 
-def right_answers(rows: Sequence[Example], manifest: Manifest) -> list[Label]:
+def right_answers(rows: Sequence[Example], task: Manifest | Classifier) -> list[Label]:
     """The right label of each row, or multi-label the list of its labels in the task's order."""
-    if manifest.multi_label:
-        return [[label for label in manifest.labels if label in row.labels] for row in rows]
+    if task.multi_label:
+        return [[label for label in task.labels if label in row.labels] for row in rows]
     return [row.label for row in rows]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +87,7 @@ def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]
     """
     decider, backup = classifier.nodes.finalize.decider, classifier.nodes.backup
     readable, good = _readable(texts, classifier.nodes.preprocess.max_chars)
-    node_ms: Counter[str] = Counter()
+    node_ms: dict[str, float] = {}
     answers: list[Label | None] = [None] * len(texts)
     firsts: list[tuple[Label | None, float]] = [(None, 0.0)] * len(texts)
     features: list[dict[str, float] | None] = [None] * len(texts)
@@ -128,7 +127,7 @@ def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]
         [label for label, _ in firsts],
         tried,
         primary_ms,
-        dict(node_ms),
+        node_ms,
     )
 
 
@@ -155,7 +154,7 @@ def _readable(texts: Sequence[str], max_chars: int) -> tuple[list[int], list[str
     return places, good
 
 
-def _states(classifier: Classifier, texts: Sequence[str], node_ms: Counter[str]) -> Iterator[dict[str, Any]]:
+def _states(classifier: Classifier, texts: Sequence[str], node_ms: dict[str, float]) -> Iterator[dict[str, Any]]:
     """The final state of each batch. Every key has one writer, so the nodes' updates together are the state.
 
     Args:
@@ -169,7 +168,7 @@ def _states(classifier: Classifier, texts: Sequence[str], node_ms: Counter[str])
         for update in classifier.graph.stream(batch, stream_mode="updates"):
             now = time.perf_counter()
             for node, written in update.items():
-                node_ms[node] += (now - last) * 1000  # type: ignore[assignment]
+                node_ms[node] = node_ms.get(node, 0.0) + (now - last) * 1000
                 state |= written or {}
             last = now
         yield state
@@ -177,7 +176,8 @@ def _states(classifier: Classifier, texts: Sequence[str], node_ms: Counter[str])
 
 def _tried(backup: Backup, state: Any, i: int, truth: Label) -> Iterator[Tried]:
     """What each rung did to a row, by the ladder's own rules."""
-    outcome = (state.get("backup") or {i: None})[i]
+    backups = state.get("backup")
+    outcome = backups[i] if backups else None
     first = state["primary"][i]["probabilities"]
     right = first is not None and backup.decider.name(first)[0] == truth
     sure = backup._standing_confidence(state, i)

@@ -62,6 +62,19 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What a model answered to rows that it has been asked about already; see :data:`Answer`.
+
+    Attributes:
+        ms: Milliseconds per row.
+    """
+
+    probabilities: FloatArray
+    predicted: IntArray
+    ms: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """A model's answers to the rows of a split, and the figures made from them.
 
@@ -119,7 +132,9 @@ def evaluate_model(
     return measure(model, rows, detector=detector).figures
 
 
-def measure(model: Model, rows: Sequence[Example], *, detector: Predictor | None = None) -> Measured:
+def measure(
+    model: Model, rows: Sequence[Example], *, detector: Predictor | None = None, answered: Answered | None = None
+) -> Measured:
     """Asks a model for every row and measures its answers.
 
     The figures are those of :func:`.metrics.evaluate`, and ``intervals`` (95 %, for accuracy, macro-F1
@@ -129,18 +144,16 @@ def measure(model: Model, rows: Sequence[Example], *, detector: Predictor | None
     Args:
         rows: Labelled rows; every label is one of the model's.
         detector: A predictor with the label 'sarcastic' that tells sarcastic rows where the data does not.
+        answered: What the model said to the rows as they were written, see :func:`.slices.raw_text`; by default it is
+            asked.
 
     Raises:
         UsageError: there is no row, or one has a label that the model does not know.
     """
     truth = truth_of(rows, model.labels, multi_label=model.multi_label)
     texts = [raw_text(row) for row in rows]
-    model.answer(texts[:1])  # what is loaded at the first call is not to count
-    start = time.perf_counter()
-    answered = [model.answer(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK)]
-    batch = (time.perf_counter() - start) * 1000 / len(texts)
-    probabilities = np.concatenate([given for given, _ in answered])
-    predicted = np.concatenate([said for _, said in answered])
+    given = _ask(model, texts) if answered is None else answered
+    probabilities, predicted = given.probabilities.copy(), given.predicted
     silent = np.isnan(probabilities).any(axis=1)
     probabilities[silent] = 0.5 if model.multi_label else 1 / len(model.labels)
     figures = evaluate(probabilities, truth, model.labels, multi_label=model.multi_label, predicted=predicted)
@@ -149,11 +162,19 @@ def measure(model: Model, rows: Sequence[Example], *, detector: Predictor | None
         "intervals": intervals(truth, predicted, len(model.labels)),
         **_confidence(model, probabilities, truth),
         "unanswered": int(silent.sum()),
-        "latency_ms": {"single": _single_latency(model, texts), "batch": round(batch, 3)},
+        "latency_ms": {"single": _single_latency(model, texts), "batch": round(given.ms, 3)},
         "per_class": per_class,
         "slices": _slices(rows, truth, predicted, probabilities, model.multi_label, detector),
     }
     return Measured(model.labels, model.multi_label, truth, predicted, probabilities, figures)
+
+
+def _ask(model: Model, texts: Sequence[str]) -> Answered:
+    model.answer(texts[:1])  # what is loaded at the first call is not to count
+    start = time.perf_counter()
+    answered = [model.answer(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK)]
+    ms = (time.perf_counter() - start) * 1000 / len(texts)
+    return Answered(np.concatenate([p for p, _ in answered]), np.concatenate([said for _, said in answered]), ms)
 
 
 def truth_of(rows: Sequence[Example], labels: Sequence[str], *, multi_label: bool) -> IntArray:
