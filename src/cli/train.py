@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import importlib.util
+import json
 import logging
 import shlex
 import tempfile
@@ -298,6 +299,10 @@ def _say_result(folder: Path, *, kept: bool = True) -> None:
     figures = "no test split"
     if accuracy is not None and macro_f1 is not None:
         figures = f"accuracy {accuracy:.3f}, macro-F1 {macro_f1:.3f} on test"
+        path = folder / "graph_metrics.json"
+        if path.is_file():
+            whole = json.loads(path.read_text(encoding="utf-8"))["test"]["graph"]["accuracy"]
+            figures += f"; with its backups accuracy {whole:.3f}"
     console().print(plain(f"{folder if kept else 'test run passed, nothing kept'}: {figures}"), soft_wrap=True)
 
 

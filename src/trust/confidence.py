@@ -19,6 +19,8 @@ STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Inverse strengths of the L2 penalty that are tried, on standardised features."""
 FEWEST = 50
 """Rows, and of right and of wrong answers a fifth of it each, below which nothing is fitted."""
+EVENTS_PER_FEATURE = 10
+"""Of the rarer of right and wrong answers, per feature, that a fit needs: Peduzzi et al. 1996, J. Clin. Epidem. 49."""
 
 
 def fit_confidence(
@@ -26,7 +28,8 @@ def fit_confidence(
 ) -> tuple[ConfidenceModel, FloatArray]:
     """A logistic regression with the penalty of the best cross-validated log loss.
 
-    On the answer's own probability alone, unless all the features are better by more than the standard error.
+    On the answer's own probability alone, unless there are rows enough for all the features, and these are better by
+    more than the standard error.
 
     Args:
         features: One mapping per row, n rows.
@@ -50,10 +53,11 @@ def fit_confidence(
         )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     simple = _best([{ANSWER: row.get(ANSWER, 0.0)} for row in features], right, folds)
-    full = _best(features, right, folds)
-    gain = simple.losses - full.losses
-    # What the answer's own probability says already, a dozen weights fitted on few rows can only blur.
-    chosen = full if gain.mean() > gain.std() / np.sqrt(len(gain)) else simple
+    chosen = simple
+    if few >= EVENTS_PER_FEATURE * len({name for row in features for name in row}):
+        full = _best(features, right, folds)
+        gain = simple.losses - full.losses
+        chosen = full if gain.mean() > gain.std() / np.sqrt(len(gain)) else simple
     scaler, regression = chosen.model
     weights = regression.coef_[0] / scaler.scale_
     fitted = ConfidenceModel(

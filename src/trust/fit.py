@@ -75,7 +75,13 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
         later = observe(fitted, [row.text for row in test], right_answers(test, manifest))
         figures["test"] = measure_graph(later, later.confidence)
     write_json(folder / FIGURES, figures)
-    log.info("graph: %s", figures)
+    for split, found in figures.items():
+        before, after = found["primary"], found["graph"]
+        log.info(
+            "graph on %s: accuracy %.3f (primary %.3f), AURC %.3f (%.3f), ECE %.3f (%.3f)",
+            split,
+            *(figure for key in ("accuracy", "aurc", "ece") for figure in (after[key], before[key])),
+        )
     return figures
 
 

@@ -6,6 +6,7 @@ colour-blindness can tell apart, on white; what matters differs in form or place
 
 from __future__ import annotations
 
+import html
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import wraps
 from io import StringIO
-from itertools import pairwise
 from typing import Any, ParamSpec, TypeAlias
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..training.evaluation.plots import BLUE, GREEN, GREY, ORANGE
 from .risk import BoolArray, Curve, upper_bound
 
 PALETTE = (BLUE, "#E69F00", GREEN, "#CC79A7", "#56B4E9", ORANGE, "#F0E442", "#999999", "#000000")
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "healdag",  # the same figures give the same bytes
     "text.parse_math": False,
@@ -35,6 +35,7 @@ _STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#DDDDDD",
     "legend.frameon": False,
+    "date.converter": "concise",
     "legend.fontsize": 9,
 }
 _LONGEST = 26
@@ -71,15 +72,13 @@ def _picture(draw: Callable[P, Drawn]) -> Callable[P, str]:
 
 def _svg(figure: Any, alt: str) -> str:
     """The figure as an element for a page: no XML header, no identifiers that two pictures could share, no links."""
-    from html import escape
-
     stream = StringIO()
     figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     content = stream.getvalue()
     content = content[content.index("<svg") :]
     content = re.sub(r'<g id="[^"]*">', "<g>", content)
     content = re.sub(r' xmlns(:xlink)?="[^"]*"', "", content).replace('xlink:href="#', 'href="#')
-    return content.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1).strip()
+    return content.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1).strip()
 
 
 def _figure(height: float, width: float = _WIDTH) -> Any:
@@ -203,7 +202,7 @@ def confidence_boxes_svg(groups: Mapping[str, Mapping[str, FloatArray]]) -> Draw
     figure = _figure(0.9 + 0.26 * len(groups) * max(len(kinds), 1.4))
     axes = figure.subplots()
     height = 0.8 / len(kinds)
-    for row, (label, boxes) in enumerate(groups.items()):
+    for row, boxes in enumerate(groups.values()):
         for kind, values in boxes.items():
             place = kinds.index(kind)
             middle = row - 0.4 + height * (place + 0.5)
@@ -411,11 +410,6 @@ def _twice(values: Any) -> FloatArray:
 
 
 def _time_axis(axes: Any, starts: Sequence[datetime], length: timedelta) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(minticks=2, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.set_xlim(starts[0], starts[-1] + length)
     axes.set_xlabel("time (UTC)")
 
