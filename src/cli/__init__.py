@@ -22,6 +22,7 @@ from .ensemble import ensemble
 from .evaluate import evaluate
 from .models import models
 from .prepare import prepare
+from .report import write_report
 from .stats import stats
 from .stress import stress
 from .summarize import train_summarizer
@@ -123,6 +124,7 @@ app.command(epilog=EXIT_CODES)(train)
 app.command("demo-train")(demo_train)
 app.command(epilog=EXIT_CODES)(evaluate)
 app.command(epilog=EXIT_CODES)(certify)
+app.command("report", epilog=EXIT_CODES)(write_report)
 app.command(epilog=EXIT_CODES)(compare)
 app.command(epilog=EXIT_CODES)(ensemble)
 app.command(epilog=EXIT_CODES)(stats)

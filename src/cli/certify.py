@@ -55,7 +55,7 @@ def certify(
     from ..training.evaluation import candidates
     from ..training.evaluation.labelled import labelled_rows, task_of, unseen
     from ..trust.certify import Asked, certify
-    from ..trust.fit import right_answers
+    from ..trust.observe import right_answers
 
     found = candidates.find(model)
     asked = Asked(tuple(max_error or MAX_ERRORS), certainty, by_label)

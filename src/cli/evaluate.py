@@ -89,6 +89,7 @@ def evaluate(
     from ..training.evaluation import candidates
     from ..training.evaluation.labelled import labelled_rows
     from ..training.evaluation.measure import measure
+    from ..trust.observe import observe_rows
     from ..trust.steps import node_times, score_steps
 
     found = candidates.find(model, version)
@@ -112,7 +113,7 @@ def evaluate(
     if graph:
         classifier = open_graph(found, device=device)
         opened = graph_model(found, classifier)
-        seen = observed(classifier, rows)
+        seen = observe_rows(classifier, rows)
         measured = measure(opened, rows, detector=detector, answered=_as_answered(seen, opened))
         steps = score_steps(seen, classifier.nodes.backup.ladder)
         figures |= {"steps": [asdict(step) for step in steps], "node_ms": node_times(seen)}
@@ -127,8 +128,7 @@ def evaluate(
         return
     _print(opened.name, part, measured.figures)
     if steps:
-        console().print(steps_table(steps))
-        console().print()
+        _print_steps(steps)
     if out is not None:
         console().print(plain(f"written: {out}"), soft_wrap=True)
 
@@ -151,23 +151,6 @@ def open_graph(found: Artifact, *, device: str | None = None) -> Classifier:
     from ..graph import create_classifier
 
     return create_classifier(str(found.folder), device=device, human_review=False)
-
-
-def observed(classifier: Classifier, rows: Sequence[Example]) -> Observed:
-    """What the graph comes to on labelled rows, as they were written.
-
-    Raises:
-        UsageError: there is no row, or one has a label that the classifier does not know.
-    """
-    from ..training.evaluation.measure import truth_of
-    from ..training.evaluation.slices import raw_text
-    from ..trust.fit import right_answers
-    from ..trust.observe import observe
-
-    truth_of(rows, classifier.labels, multi_label=classifier.multi_label)  # says what is wrong with them
-    texts, truth = [raw_text(row) for row in rows], right_answers(rows, classifier)
-    observe(classifier, texts[:1], truth[:1])  # what is loaded at the first call is not to count
-    return observe(classifier, texts, truth)
 
 
 def graph_model(found: Artifact, classifier: Classifier) -> Model:
@@ -202,7 +185,7 @@ def graph_answer(classifier: Classifier) -> Answer:
 
 
 def _as_answered(seen: Observed, model: Model) -> Answered:
-    """What :func:`observed` found, for the figures of measure."""
+    """What the graph said to the rows, for the figures of measure."""
     import numpy as np
 
     from ..training.evaluation.measure import Answered
@@ -210,24 +193,28 @@ def _as_answered(seen: Observed, model: Model) -> Answered:
 
     missing = [np.nan] * len(model.labels)
     probabilities = np.array([missing if row is None else row for row in seen.rows], dtype=np.float64)
-    predicted = answer_columns(seen.answers, model.labels, multi_label=model.multi_label)
+    given = [None if by == "abstain" else answer for answer, by in zip(seen.answers, seen.sources, strict=True)]
+    predicted = answer_columns(given, model.labels, multi_label=model.multi_label)
     return Answered(probabilities, predicted, sum(seen.node_ms.values()) / len(seen.rows))
 
 
-def steps_table(steps: Sequence[Step]) -> Table:
+def _print_steps(steps: Sequence[Step]) -> None:
     """What each step of the graph did to the answers."""
-    made = table("steps", "step", "asked", "right", "fixed", "broke", "left", "net (95 %)", "p", "alone", "ms")
+    from ..trust.steps import change_cells
+
+    made = table("steps", "step", "asked", "right", "fixed", "broke", "left", "net (95 %)", "alone", "ms")
     for step in steps:
-        change, alone = step.change, step.alone
-        name = step.name if not step.through else f"{step.name} (through {', '.join(step.through)})"
-        numbers = ["-"] * 5
-        if change is not None:
-            low, high = change.net_interval
-            net = f"{change.net:+,} ({low:+,.0f} to {high:+,.0f})"
-            numbers = [f"{change.fixed:,}", f"{change.broke:,}", f"{change.left:,}", net, f"{change.p:.2g}"]
-        own = "-" if alone is None else f"+{alone.fixed:,} -{alone.broke:,}"
-        made.add_row(plain(name), f"{step.asked:,}", f"{step.right:,}", *numbers, own, figure(step.ms, 2))
-    return made
+        numbers = change_cells(step.change)[:-1]
+        own = "-" if step.alone is None else f"+{step.alone.fixed:,} -{step.alone.broke:,}"
+        made.add_row(plain(step.name), f"{step.asked:,}", f"{step.right:,}", *numbers, own, figure(step.ms, 2))
+    console().print(made)
+    silent = [step for step in steps if step.rule == "never"]
+    for step in silent:
+        how = f"speaks through the {', '.join(step.through)}" if step.through else "is off by itself"
+        console().print(
+            plain(f"{step.name} {how}; 'alone' is what its own answers would fix and break"), soft_wrap=True
+        )
+    console().print()
 
 
 def write_evaluation(folder: Path, measured: Measured, figures: Mapping[str, Any]) -> None:

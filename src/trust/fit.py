@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..artifacts import CERTIFICATE, CONFIDENCE, Manifest, read_manifest
+from ..artifacts import CERTIFICATE, CONFIDENCE, read_manifest
 from ..errors import UsageError
-from ..graph import Classifier, create_classifier
-from ..nodes.records import Label
+from ..graph import create_classifier
 from ..predictors import FloatArray
 from ..training.artifact_writer import write_json
 from ..training.data import certification_rows, data_hash, load_split
-from ..training.datasets import Example
 from ..training.evaluation.metrics import binned_gap, bootstrap_interval
 from ..training.tasks import Task
 from .certify import Asked, certify
 from .confidence import fit_confidence
-from .observe import Observed, observe
+from .observe import Observed, observe, right_answers
 from .risk import BoolArray, augrc, aurc, coverage_at
 
 FIGURES = "graph_metrics.json"
 RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 log = logging.getLogger("healdag")
-
-
-def right_answers(rows: Sequence[Example], task: Manifest | Classifier) -> list[Label]:
-    """The right label of each row, or multi-label the list of its labels in the task's order."""
-    if task.multi_label:
-        return [[label for label in task.labels if label in row.labels] for row in rows]
-    return [row.label for row in rows]
 
 
 def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..artifacts import Manifest
 from ..errors import InputError
 from ..graph import Classifier
 from ..nodes import Backup
@@ -16,7 +17,10 @@ from ..nodes.records import Label, Row, pending_rows, standing
 from ..nodes.trust import features_of
 from ..predictors import FloatArray
 from ..text import check_text
+from ..training.datasets import Example
+from ..training.evaluation.measure import truth_of
 from ..training.evaluation.metrics import IntArray
+from ..training.evaluation.slices import raw_text
 from .risk import BoolArray
 
 _CHUNK = 1024
@@ -76,6 +80,25 @@ class Observed:
     tried: list[list[Tried]] = field(default_factory=list)
     primary_ms: list[float | None] = field(default_factory=list)
     node_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+def right_answers(rows: Sequence[Example], task: Manifest | Classifier) -> list[Label]:
+    """The right label of each row, or multi-label the list of its labels in the task's order."""
+    if task.multi_label:
+        return [[label for label in task.labels if label in row.labels] for row in rows]
+    return [row.label for row in rows]
+
+
+def observe_rows(classifier: Classifier, rows: Sequence[Example]) -> Observed:
+    """:func:`observe` on labelled rows as they were written, emoji and all.
+
+    Raises:
+        UsageError: there is no row, or one has a label that the classifier does not know.
+    """
+    truth_of(rows, classifier.labels, multi_label=classifier.multi_label)  # says what is wrong with them
+    texts, truth = [raw_text(row) for row in rows], right_answers(rows, classifier)
+    observe(classifier, texts[:1], truth[:1])  # what is loaded at the first call is not to count
+    return observe(classifier, texts, truth)
 
 
 def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]) -> Observed:

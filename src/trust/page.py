@@ -114,9 +114,9 @@ _PAGE = """\
 </figure>
 {% endfor %}
 {% for table in section.tables %}
+<p class="caption" id="{{ section.key }}-{{ loop.index }}">{{ table.caption }}</p>
 <div class="table" tabindex="0">
-<table>
-<caption>{{ table.caption }}</caption>
+<table aria-labelledby="{{ section.key }}-{{ loop.index }}">
 <thead>
 <tr>
 {% for name in table.columns %}
@@ -129,9 +129,9 @@ _PAGE = """\
 <tr>
 {% for cell in row %}
 {% if loop.first %}
-<th scope="row">{{ cell }}</th>
+<th scope="row" class="words">{{ cell }}</th>
 {% else %}
-<td{% if loop.index > table.words %} class="number"{% endif %}>{{ cell }}</td>
+<td class="{{ "number" if loop.index > table.words else "words" }}">{{ cell }}</td>
 {% endif %}
 {% endfor %}
 </tr>
@@ -157,16 +157,17 @@ p { margin: .4rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 header p { color: #555; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; list-style: none; margin: 1rem 0; padding: 0; }
 a { color: #005a9c; }
-figure { margin: 1.25rem 0; }
-figure svg { display: block; width: 100%; height: auto; }
-figcaption, caption { color: #555; font-size: .9rem; text-align: left; max-width: 46rem; }
+figure { margin: 1.25rem 0; overflow-x: auto; }
+figure svg { display: block; width: 100%; min-width: 40rem; height: auto; }
+figcaption, .caption { color: #555; font-size: .9rem; max-width: 46rem; }
 figcaption { margin-top: .35rem; }
-caption { padding-bottom: .35rem; }
-.table { overflow-x: auto; margin: 1.25rem 0; }
+.caption { margin: 1.5rem 0 .35rem; }
+.table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem 1.1rem .28rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #eee; }
+th, td { padding: .28rem .9rem .28rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #eee; }
 thead th { border-bottom: 1px solid #999; font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 400; overflow-wrap: anywhere; }
+tbody th { font-weight: 400; min-width: 5.5rem; }
+.words { overflow-wrap: anywhere; min-width: 4.5rem; }
 .number { text-align: right; white-space: nowrap; }
 @media print { nav { display: none; } section { break-inside: avoid-page; } }
 """

@@ -1,94 +1,21 @@
-"""Pictures of a classifier's trustworthiness as SVG, for a page; needs matplotlib (extra ``train``).
-
-Text stays text, so that it can be searched and copied. The colours are those of Okabe and Ito (2008), which people with
-colour-blindness can tell apart, on white; what matters differs in form or place as well.
-"""
+"""Pictures of how far a classifier can be trusted, each an SVG element; see :mod:`.svg`."""
 
 from __future__ import annotations
 
-import html
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import wraps
-from io import StringIO
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from ..errors import MissingExtraError
 from ..predictors import FloatArray
 from ..training.evaluation.plots import BLUE, GREEN, GREY, ORANGE
 from .risk import BoolArray, Curve, upper_bound
+from .svg import PALETTE, Drawn, new_figure, percent, picture, short
 
-PALETTE = (BLUE, "#E69F00", GREEN, "#CC79A7", "#56B4E9", ORANGE, "#F0E442", "#999999", "#000000")
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "healdag",  # the same figures give the same bytes
-    "text.parse_math": False,
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "legend.frameon": False,
-    "date.converter": "concise",
-    "legend.fontsize": 9,
-}
-_LONGEST = 26
-_WIDTH = 9.2
-"""Inches: 883 pixels of a page, its full column."""
-
-Drawn: TypeAlias = tuple[Any, str]
-"""A figure, and what it shows in words."""
-P = ParamSpec("P")
-
-
-def check_matplotlib() -> None:
-    """Raises MissingExtraError where matplotlib is not installed, before any work is done in vain."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("matplotlib", "train") from None
-
-
-def _picture(draw: Callable[P, Drawn]) -> Callable[P, str]:
-    """Turns a function that draws a figure into one that gives its SVG element."""
-
-    @wraps(draw)
-    def drawn(*args: P.args, **options: P.kwargs) -> str:
-        check_matplotlib()
-        from matplotlib import rc_context
-
-        with rc_context(_STYLE), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's fonts may have them
-            return _svg(*draw(*args, **options))
-
-    return drawn
-
-
-def _svg(figure: Any, alt: str) -> str:
-    """The figure as an element for a page: no XML header, no identifiers that two pictures could share, no links."""
-    stream = StringIO()
-    figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    content = stream.getvalue()
-    content = content[content.index("<svg") :]
-    content = re.sub(r'<g id="[^"]*">', "<g>", content)
-    content = re.sub(r' xmlns(:xlink)?="[^"]*"', "", content).replace('xlink:href="#', 'href="#')
-    return content.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1).strip()
-
-
-def _figure(height: float, width: float = _WIDTH) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _short(label: str, longest: int = _LONGEST) -> str:
-    return label if len(label) <= longest else label[: longest - 1] + "…"
+_LOOKS = {"right": (BLUE, ""), "wrong": (ORANGE, "///"), "answers": (BLUE, "")}
+"""Colour and hatch of boxes by kind."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +23,19 @@ class Mark:
     """A certified budget on the rows that are drawn.
 
     Attributes:
-        name: For example '5 %'.
-        max_error: The share of wrong answers that is promised not to be exceeded.
-        bound: The certificate's upper bound on it.
+        name: The share of wrong answers that is promised not to be exceeded, for example '5 %'.
+        bound: The certificate's upper bound on it, 0 to 1.
         coverage: Share of the rows drawn that its threshold accepts.
         risk: Share of wrong ones among those.
     """
 
     name: str
-    max_error: float
     bound: float
     coverage: float
     risk: float
 
 
-@_picture
+@picture
 def risk_coverage_svg(curves: Mapping[str, Curve], marks: Sequence[Mark] = ()) -> Drawn:
     """Share of wrong answers among those given, against the share that is given.
 
@@ -118,7 +43,7 @@ def risk_coverage_svg(curves: Mapping[str, Curve], marks: Sequence[Mark] = ()) -
         curves: By name; up to three are told apart by colour and dashes.
         marks: Budgets on the curve of the whole graph.
     """
-    figure = _figure(4.4)
+    figure = new_figure(4.4)
     axes = figure.subplots()
     looks = zip(curves.items(), (GREY, BLUE, GREEN), ("--", "-", ":"), strict=False)
     for (name, curve), colour, dashes in looks:
@@ -129,9 +54,8 @@ def risk_coverage_svg(curves: Mapping[str, Curve], marks: Sequence[Mark] = ()) -
         axes.vlines(mark.coverage, mark.risk, mark.bound, color=ORANGE, lw=1.4)
         axes.plot(mark.coverage, mark.bound, "_", color=ORANGE, ms=13, mew=2)
         axes.plot(mark.coverage, mark.risk, "o", color=ORANGE, ms=6, mec="white", **label)
-        axes.annotate(
-            mark.name, (mark.coverage, mark.bound), xytext=(0, 4), textcoords="offset points", ha="center", va="bottom"
-        )
+        # Right and below: the curve comes from the left and goes up.
+        axes.annotate(mark.name, (mark.coverage, mark.risk), xytext=(8, -9), textcoords="offset points")
     axes.set_xlabel("coverage: share of the texts that are answered")
     axes.set_ylabel("risk: share of wrong answers among those")
     axes.set_xlim(0, 1.01)
@@ -139,7 +63,7 @@ def risk_coverage_svg(curves: Mapping[str, Curve], marks: Sequence[Mark] = ()) -
     axes.grid()
     axes.legend(loc="upper left")
     n = len(next(iter(curves.values())).risk)
-    ends = ", ".join(f"{name} {curve.risk[-1]:.1%} at full coverage" for name, curve in curves.items())
+    ends = ", ".join(f"{name} {percent(curve.risk[-1])} at full coverage" for name, curve in curves.items())
     return figure, f"Risk-coverage curves of {n:,} rows: {ends}; {len(marks)} certified budgets marked."
 
 
@@ -149,7 +73,7 @@ def _thinned(curve: Curve, most: int = 800) -> tuple[FloatArray, FloatArray]:
     return curve.coverage[places], curve.risk[places]
 
 
-@_picture
+@picture
 def reliability_svg(confidences: Mapping[str, FloatArray], right: Mapping[str, BoolArray], bins: int = 10) -> Drawn:
     """Share of right answers against confidence, with exact 95 % intervals, and below how many there are.
 
@@ -157,7 +81,7 @@ def reliability_svg(confidences: Mapping[str, FloatArray], right: Mapping[str, B
         confidences: By name, one panel each; shape (n,).
         right: Whether each answer is right, by the same names.
     """
-    figure = _figure(4.6)
+    figure = new_figure(4.6)
     panels = figure.subplots(
         2, len(confidences), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1), subplot_kw={"xlim": (0, 1)}
     )
@@ -191,24 +115,23 @@ def _interval(hits: int, n: int) -> tuple[float, float]:
     return 1 - upper_bound(n - hits, n, 0.975), upper_bound(hits, n, 0.975)
 
 
-@_picture
+@picture
 def confidence_boxes_svg(groups: Mapping[str, Mapping[str, FloatArray]]) -> Drawn:
     """Box plots of confidences: median, quartiles, and whiskers from the 5 % to the 95 % quantile.
 
     Args:
-        groups: Confidences by label, and within it by kind ('right' and 'wrong', or one kind); a label per row.
+        groups: Confidences by label, none of them empty, and within it by kind: 'right' and 'wrong', or 'answers'.
     """
-    kinds = list(dict.fromkeys(kind for boxes in groups.values() for kind in boxes))
-    figure = _figure(0.9 + 0.26 * len(groups) * max(len(kinds), 1.4))
+    kinds = [kind for kind in _LOOKS if any(kind in boxes for boxes in groups.values())]
+    figure = new_figure(0.9 + 0.26 * len(groups) * max(len(kinds), 1.4))
     axes = figure.subplots()
     height = 0.8 / len(kinds)
     for row, boxes in enumerate(groups.values()):
         for kind, values in boxes.items():
-            place = kinds.index(kind)
-            middle = row - 0.4 + height * (place + 0.5)
-            _box(axes, values, middle, height * 0.8, (BLUE, ORANGE)[place % 2], ("", "///")[place % 2])
+            middle = row - 0.4 + height * (kinds.index(kind) + 0.5)
+            _box(axes, values, middle, height * 0.8, *_LOOKS[kind])
             axes.text(1.012, middle, f"n = {len(values):,}", va="center", fontsize=8, color="#444444", clip_on=False)
-    axes.set_yticks(range(len(groups)), [_short(label) for label in groups])
+    axes.set_yticks(range(len(groups)), [short(label) for label in groups])
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xlabel("confidence")
@@ -216,8 +139,7 @@ def confidence_boxes_svg(groups: Mapping[str, Mapping[str, FloatArray]]) -> Draw
     if len(kinds) > 1:
         from matplotlib.patches import Patch
 
-        looks = zip(kinds, (BLUE, ORANGE), ("", "///"), strict=False)
-        handles = [Patch(fc="white", ec=colour, hatch=hatch, label=kind) for kind, colour, hatch in looks]
+        handles = [Patch(fc="white", ec=_LOOKS[kind][0], hatch=_LOOKS[kind][1], label=kind) for kind in kinds]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(kinds))
     medians = (
         f"{label} {kind} {np.median(values):.2f}" for label, boxes in groups.items() for kind, values in boxes.items()
@@ -232,107 +154,66 @@ def _box(axes: Any, values: FloatArray, middle: float, height: float, colour: st
     axes.vlines(median, middle - height / 2, middle + height / 2, color=colour, lw=2.8, zorder=3)
 
 
-@_picture
-def ways_svg(ways: Mapping[tuple[str, ...], int], order: Sequence[str], colours: Mapping[str, str]) -> Drawn:
-    """How many texts took which way, as bands from stage to stage.
+@dataclass(frozen=True)
+class Bars:
+    """What a step fixed and broke, and what its own answers would have in place of the primary's; None: no backup."""
 
-    Args:
-        ways: Texts by the stages that they went through, all of the same number.
-        order: Stages from top to bottom, of all columns.
-        colours: Of stages; the bands that lead to one are in its colour. The others are grey.
-    """
-    columns = list(zip(*ways, strict=True))
-    total = sum(ways.values())
-    stages = [sorted(set(column), key=order.index) for column in columns]
-    figure = _figure(max(2.4, 0.42 * max(map(len, stages)) + 1.2))
-    axes = figure.subplots()
-    least = 0.085 * 3.6 / figure.get_figheight()  # a stage's share of the height, so that its words have room
-    sizes = [_sizes(ways, column) for column in range(len(columns))]
-    places = [_stacked(names, size, total, least) for names, size in zip(stages, sizes, strict=True)]
-    for column in range(len(columns) - 1):
-        _bands(axes, ways, column, places, stages, total, colours)
-    for column, names in enumerate(stages):
-        for name in names:
-            top, share = places[column][name], sizes[column][name] / total
-            axes.bar(column, share, width=0.035, bottom=top - share, color=colours.get(name, "#555555"), zorder=3)
-            words = f"{_short(name, 40)}: {sizes[column][name]:,} ({share:.1%})"
-            axes.text(column + 0.03, top - share / 2, words, va="center", fontsize=9, zorder=4)
-    axes.set_xlim(-0.05, len(columns) - 0.25)
-    axes.axis("off")
-    ends = ", ".join(f"{name} {sizes[-1][name]:,}" for name in stages[-1])
-    return figure, f"Ways of {total:,} texts through the graph; they end in: {ends}."
+    name: str
+    fixed: int
+    broke: int
+    alone: tuple[int, int] | None
 
 
-def _sizes(ways: Mapping[tuple[str, ...], int], column: int) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for way, n in ways.items():
-        found[way[column]] = found.get(way[column], 0) + n
-    return found
-
-
-def _stacked(names: Sequence[str], sizes: Mapping[str, int], total: int, least: float) -> dict[str, float]:
-    """Upper edge of each stage, from 1 downwards; a thin one is given room for its words."""
-    gap = 0.03
-    slots = {name: max(sizes[name] / total, least) + gap for name in names}
-    edges, below = {}, (sum(slots.values()) - gap) / 2 + 0.5
-    for name in names:
-        edges[name] = below - (slots[name] - gap - sizes[name] / total) / 2
-        below -= slots[name]
-    return edges
-
-
-def _bands(
-    axes: Any,
-    ways: Mapping[tuple[str, ...], int],
-    column: int,
-    places: Sequence[Mapping[str, float]],
-    stages: Sequence[Sequence[str]],
-    total: int,
-    colours: Mapping[str, str],
-) -> None:
-    """The bands between a column and the next."""
-    left, right = dict(places[column]), dict(places[column + 1])
-    flows: dict[tuple[str, str], int] = {}
-    for way, n in ways.items():
-        flows[way[column], way[column + 1]] = flows.get((way[column], way[column + 1]), 0) + n
-    steps = np.linspace(0, 1, 30)
-    bend = steps**2 * (3 - 2 * steps)
-    for start in stages[column]:
-        for end in stages[column + 1]:
-            share = flows.get((start, end), 0) / total
-            if share:
-                top = left[start] + (right[end] - left[start]) * bend
-                axes.fill_between(column + steps, top - share, top, color=colours.get(end, GREY), alpha=0.25, lw=0)
-                left[start] -= share
-                right[end] -= share
-
-
-@_picture
-def steps_svg(names: Sequence[str], fixed: Sequence[int], broke: Sequence[int]) -> Drawn:
+@picture
+def steps_svg(steps: Sequence[Bars]) -> Drawn:
     """How many wrong answers each step made right (to the right) and right ones wrong (to the left)."""
-    figure = _figure(0.9 + 0.42 * len(names))
+    figure = new_figure(1.0 + 0.55 * len(steps))
     axes = figure.subplots()
-    places = np.arange(len(names))
-    axes.barh(places, fixed, height=0.6, color=BLUE, label="fixed")
-    axes.barh(places, [-n for n in broke], height=0.6, fc="white", ec=ORANGE, hatch="///", label="broke")
-    for place, good, bad in zip(places, fixed, broke, strict=True):
-        axes.annotate(f"{good:,}", (good, place), xytext=(4, 0), textcoords="offset points", va="center")
-        axes.annotate(f"{bad:,}", (-bad, place), xytext=(-4, 0), textcoords="offset points", va="center", ha="right")
-    most = max(*fixed, *broke, 1)
+    places = np.arange(len(steps))
+    fixed, broke = [step.fixed for step in steps], [-step.broke for step in steps]
+    axes.barh(places - 0.13, fixed, height=0.42, color=BLUE, label="fixed")
+    axes.barh(places - 0.13, broke, height=0.42, fc="white", ec=ORANGE, hatch="///", label="broke")
+    alone = [(place, step.alone) for place, step in enumerate(steps) if step.alone is not None]
+    for place, step in enumerate(steps):
+        _ends(axes, place - 0.13, step.fixed, step.broke, 9.5, "black")
+    for place, (good, bad) in alone:
+        axes.barh(place + 0.25, good + bad, left=-bad, height=0.2, color="#BBBBBB")
+        _ends(axes, place + 0.25, good, bad, 8, "#555555")
+    most = max(1, *fixed, *(-n for n in broke), *(n for _, pair in alone for n in pair))
     axes.set_xlim(-1.15 * most, 1.15 * most)
     axes.axvline(0, color="#444444", lw=1)
-    axes.set_yticks(places, [_short(name, 40) for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(places, [short(step.name, 40) for step in steps])
+    axes.set_ylim(len(steps) - 0.45, -0.55)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("answers")
+    axes.set_xlabel("answers broken | answers fixed")
     axes.grid(axis="x")
-    figure.legend(loc="outside upper center", ncols=2)
-    said = (f"{name}: {good} fixed, {bad} broken" for name, good, bad in zip(names, fixed, broke, strict=True))
+    handles = axes.get_legend_handles_labels()[0]
+    if alone:
+        from matplotlib.patches import Patch
+
+        handles = [*handles, Patch(color="#BBBBBB", label="its own answers in place of the primary's")]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    said = (f"{step.name}: {step.fixed:,} fixed, {step.broke:,} broken" for step in steps)
     return figure, f"What each step did to the answers. {'; '.join(said)}."
 
 
-@_picture
+def _ends(axes: Any, place: float, right: int, left: int, size: float, colour: str) -> None:
+    """The numbers at both ends of a bar."""
+    for value, end, shift, side in ((right, right, 4, "left"), (left, -left, -4, "right")):
+        axes.annotate(
+            f"{value:,}",
+            (end, place),
+            xytext=(shift, 0),
+            textcoords="offset points",
+            va="center",
+            ha=side,
+            fontsize=size,
+            color=colour,
+        )
+
+
+@picture
 def confidence_over_time_svg(
     starts: Sequence[datetime], length: timedelta, confidences: Sequence[FloatArray], counts: Sequence[int]
 ) -> Drawn:
@@ -347,7 +228,7 @@ def confidence_over_time_svg(
     quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
     nothing = [np.nan] * len(quantiles)
     levels = np.array([np.quantile(values, quantiles) if len(values) else nothing for values in confidences]).T
-    figure = _figure(4.4)
+    figure = new_figure(4.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     middles = [start + length / 2 for start in starts]
     edges = _edges(starts, length)
@@ -368,7 +249,7 @@ def confidence_over_time_svg(
     return figure, f"Confidence over {len(starts)} periods from {starts[0]:%Y-%m-%d}: the median is {span}."
 
 
-@_picture
+@picture
 def labels_over_time_svg(
     starts: Sequence[datetime], length: timedelta, counts: Mapping[str, Sequence[int]], most: int = 8
 ) -> Drawn:
@@ -382,13 +263,13 @@ def labels_over_time_svg(
     if len(names) > most:
         shown[f"{len(names) - most} others"] = np.sum([counts[name] for name in names[most:]], axis=0)
     every = np.sum(list(shown.values()), axis=0)
-    figure = _figure(3.8)
+    figure = new_figure(3.8)
     axes = figure.subplots()
     edges, below = _edges(starts, length), np.zeros(len(starts))
     for i, (name, values) in enumerate(shown.items()):
         above = below + np.divide(values, every, out=np.zeros(len(starts)), where=every > 0)
         axes.fill_between(
-            edges, _twice(below), _twice(above), color=PALETTE[i], alpha=0.85, ec="white", lw=0.6, label=_short(name)
+            edges, _twice(below), _twice(above), color=PALETTE[i], alpha=0.85, ec="white", lw=0.6, label=short(name)
         )
         below = above
     axes.set_ylim(0, 1)

@@ -90,8 +90,8 @@ def score_steps(seen: Observed, ladder: Sequence[Rung], primary: str = "model") 
         seen: Of a graph with this ladder.
         primary: Name of the primary.
     """
-    emoji = np.array([source == "emoji" for source in seen.sources], dtype=bool)
     asked = np.array([ms is not None for ms in seen.primary_ms], dtype=bool)
+    emoji = ~asked & np.array([answer is not None for answer in seen.primary_answers], dtype=bool)
     steps = [_first(EMOJI_STEP, seen, emoji, None)] if emoji.any() else []
     spent = [ms for ms in seen.primary_ms if ms is not None]
     steps.append(_first(primary, seen, asked, _mean(spent)))
@@ -102,6 +102,17 @@ def score_steps(seen: Observed, ladder: Sequence[Rung], primary: str = "model") 
     took = sum(any(one.took for one in row) for row in seen.tried)
     ms = round(sum(seen.node_ms.values()) / n, 3) if n else None
     return [*steps, Step(WHOLE_STEP, None, (), n, failed, took, int(seen.right.sum()), change, None, ms)]
+
+
+def change_cells(change: Change | None) -> tuple[str, str, str, str, str]:
+    """Fixed, broke, left, net with its interval, and p, as they are shown in tables."""
+    if change is None:
+        return ("-",) * 5
+    counts = f"{change.fixed:,}", f"{change.broke:,}", f"{change.left:,}"
+    if change.fixed + change.broke == 0:
+        return *counts, "0", "-"
+    low, high = change.net_interval
+    return *counts, f"{change.net:+,} ({low:+,.0f} to {high:+,.0f})", f"{change.p:.2g}"
 
 
 def node_times(seen: Observed) -> dict[str, float]:
