@@ -57,7 +57,7 @@ class Backup:
         """A backup that is down, slow or wrong in form leaves what stands, with its error in the attempts."""
         flagged = [i for i, reasons in enumerate(state["reasons"]) if reasons]
         outcome: dict[int, BackupDict] = {i: {"probabilities": None, "by": None, "attempts": []} for i in flagged}
-        stands = {i: self._standing_confidence(state, i) for i in flagged}
+        stands = {i: self.standing_confidence(state, i) for i in flagged}
         # An ensemble weighs what its members said over all labels; what it says itself is restricted afterwards.
         first = state.get("whole") or [answer["probabilities"] for answer in state["primary"]]
         said: dict[str, dict[int, Row | None]] = {
@@ -74,7 +74,7 @@ class Backup:
             own = narrowed(rung.predictor, answers)
             for i, row, error in zip(asked, own.rows, own.errors, strict=True):
                 outcome[i]["attempts"].append(_attempt(rung.name, row, answers.ms, error))
-                if row is not None and self._replaces(rung.rule, row, stands[i]):
+                if row is not None and self.replaces(rung.rule, row, stands[i]):
                     stands[i] = self.decider.sureness(row)
                     outcome[i]["probabilities"], outcome[i]["by"] = row, rung.name
             waiting = [i for i in waiting if not self._settled(outcome[i])]
@@ -84,7 +84,7 @@ class Backup:
         row = outcome["probabilities"]
         return row is not None and self.decider.sureness(row) >= self.threshold
 
-    def _standing_confidence(self, state: Any, i: int) -> float | None:
+    def standing_confidence(self, state: Any, i: int) -> float | None:
         """How likely the primary is right. Where irony is suspected, only if the text is not ironic after all."""
         row = state["primary"][i]["probabilities"]
         if row is None:
@@ -92,7 +92,8 @@ class Backup:
         ironic = state["sarcasm"][i] if "sarcasm" in state["reasons"][i] else 0.0
         return (1 - float(ironic)) * self.decider.sureness(row)
 
-    def _replaces(self, rule: Rule, row: Row, standing: float | None) -> bool:
+    def replaces(self, rule: Rule, row: Row, standing: float | None) -> bool:
+        """Whether a backup's answer takes the place of one that stands with this confidence."""
         if standing is None or rule == "always":
             return True
         return rule == "surer" and self.decider.sureness(row) > standing

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import ArtifactError
 from .base import FloatArray, sigmoid
@@ -51,7 +53,10 @@ class Familiarity:
         from safetensors.numpy import save_file
 
         numbers = {name: str(getattr(self, name)) for name in ("layer", "limit", "slope", "offset")}
-        tensors = {"mean": self.mean.astype(np.float32), "whitening": self.whitening.astype(np.float16)}
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "mean": self.mean.astype(np.float32),
+            "whitening": self.whitening.astype(np.float16),
+        }
         save_file(tensors, str(folder / FAMILIARITY), metadata=numbers)
 
 

@@ -203,12 +203,12 @@ def _tried(backup: Backup, state: Any, i: int, truth: Label) -> Iterator[Tried]:
     outcome = backups[i] if backups else None
     first = state["primary"][i]["probabilities"]
     right = first is not None and backup.decider.name(first)[0] == truth
-    sure = backup._standing_confidence(state, i)
+    sure = backup.standing_confidence(state, i)
     rules = {rung.name: rung.rule for rung in backup.ladder}
     for attempt in outcome["attempts"] if outcome is not None else ():
         row = attempt["probabilities"]
         own = row is not None and backup.decider.name(row)[0] == truth
-        took = row is not None and backup._replaces(rules[attempt["by"]], row, sure)
+        took = row is not None and backup.replaces(rules[attempt["by"]], row, sure)
         if row is not None and took:
             sure, right = backup.decider.sureness(row), own
         yield Tried(attempt["by"], attempt["ms"], row is None, own, took, right)
