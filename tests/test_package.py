@@ -71,7 +71,7 @@ def expected_files() -> set[str]:
     """What the wheel must hold, its metadata aside: the tree's own files under their installed names."""
     source = {
         Path("healdag") / path.relative_to(ROOT / "src")
-        for pattern in ("**/*.py", "py.typed", "data/*.json", "data/stress/*")
+        for pattern in ("**/*.py", "py.typed", "data/*.json", "data/foreign/*", "data/stress/*")
         for path in (ROOT / "src").glob(pattern)
     }
     models = {Path("healdag") / path.relative_to(ROOT) for path in (ROOT / "models").rglob("*") if path.is_file()}

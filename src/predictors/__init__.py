@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from ..errors import ConfigError
+from ._familiarity import FAMILIARITY, Familiarity, read_familiarity
 from .base import (
     Answers,
     FloatArray,
@@ -30,7 +31,9 @@ from .base import (
 )
 
 __all__ = [
+    "FAMILIARITY",
     "Answers",
+    "Familiarity",
     "FloatArray",
     "Predictor",
     "Row",
@@ -44,6 +47,7 @@ __all__ = [
     "list_confidence",
     "load_predictor",
     "logits_of",
+    "read_familiarity",
     "sigmoid",
     "softmax",
 ]
