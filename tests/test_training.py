@@ -16,11 +16,11 @@ from healdag.training.artifact_writer import replacing, set_current
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example, read_examples
 from healdag.training.ensembles.stack import Evidence, cross_validated, fit_policy, fit_pool
+from healdag.training.evaluation.calibration import fit_temperature
 from healdag.training.evaluation.metrics import (
     best_f1_thresholds,
     evaluate,
     expected_calibration_error,
-    fit_calibration,
 )
 
 MOODS = {"happy": ("this text is happy", "joy joy happy"), "sad": ("this is sad", "sad sad text"), "plain": ("text .",)}
@@ -167,9 +167,9 @@ def test_calibration_recovers_a_known_temperature_and_bias() -> None:
     shifted = logits / 2.0 + np.array([0.5, 0.0, -0.5])
     shares = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
     truth = (shares.cumsum(axis=1) > generator.random((20_000, 1))).argmax(axis=1)
-    temperature, bias = fit_calibration(logits, truth, with_bias=True)
-    assert temperature == pytest.approx(2.0, rel=0.05)
-    assert bias[0] - bias[2] == pytest.approx(1.0, abs=0.1)
+    found = fit_temperature(logits, truth)
+    assert found.temperature == pytest.approx(2.0, rel=0.05)
+    assert found.bias[0] - found.bias[2] == pytest.approx(1.0, abs=0.1)
     assert expected_calibration_error(shares, truth) < 0.02
     assert expected_calibration_error(np.tile([1.0, 0.0, 0.0], (20_000, 1)), truth) > 0.3
 

@@ -9,6 +9,7 @@ An artefact is a folder with a ``manifest.json``::
 from __future__ import annotations
 
 from .bases import OFFLINE_BASES, resolve_base
+from .calibration import UNCALIBRATED, Calibration
 from .certificate import Budget, Certificate, covered_files, read_certificate, verify_certificate
 from .confidence import ConfidenceModel, read_confidence
 from .files import CERTIFICATE, CONFIDENCE, CURRENT, MANIFEST, POLICY, WEIGHTS, read_json, sha256, verify_sha256
@@ -23,10 +24,12 @@ __all__ = [
     "MANIFEST",
     "OFFLINE_BASES",
     "POLICY",
+    "UNCALIBRATED",
     "WEIGHTS",
     "BackupPolicy",
     "BaseReference",
     "Budget",
+    "Calibration",
     "Certificate",
     "ConfidenceModel",
     "Manifest",

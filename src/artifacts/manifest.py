@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ArtifactError
+from .calibration import UNCALIBRATED, Calibration
 from .files import MANIFEST, verify_sha256
 
 
@@ -31,13 +32,28 @@ class Manifest(BaseModel):
     version: str
     labels: tuple[str, ...] = Field(min_length=2, description="Label of each column of predict_proba, in order.")
     prior: tuple[float, ...] = Field(description="Share of each label in the calibration data.")
-    temperature: float = Field(default=1.0, gt=0, description="Logits are divided by it.")
-    bias: tuple[float, ...] = Field(default=(), description="Added to each label's logit after that; empty: nothing.")
+    calibration: Calibration = Field(default=UNCALIBRATED, description="Makes probabilities of the model's logits.")
     multi_label: bool = Field(default=False, description="Whether a text can have several labels, or none.")
     sarcasm: bool = Field(default=False, description="Whether sarcasm can change the task's answer.")
     base: BaseReference | None = None
     max_length: int = Field(default=128, description="Tokens the model reads at once, special tokens included.")
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 per file of the folder.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_calibration(cls, content: Any) -> Any:
+        """Manifests from before there were several methods have temperature and bias among the other keys."""
+        if not isinstance(content, dict) or "calibration" in content:
+            return content
+        found = {name: content[name] for name in ("temperature", "bias") if name in content}
+        rest = {name: value for name, value in content.items() if name not in found}
+        return {**rest, "calibration": found} if found else content
+
+    @model_validator(mode="after")
+    def _is_for_its_labels(self) -> Self:
+        if self.calibration.labels not in (None, len(self.labels)):
+            raise ValueError(f"a calibration for {self.calibration.labels} labels, but there are {len(self.labels)}")
+        return self
 
 
 class SummarizerManifest(BaseModel):

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..errors import HealdagError, UsageError
 from .augment import augment
+from .calibrate import calibrate
 from .certify import certify
 from .chat import chat
 from .classify import classify
@@ -123,6 +124,7 @@ app.command(epilog=EXIT_CODES)(augment)
 app.command(epilog=EXIT_CODES)(train)
 app.command("demo-train")(demo_train)
 app.command(epilog=EXIT_CODES)(evaluate)
+app.command(epilog=EXIT_CODES)(calibrate)
 app.command(epilog=EXIT_CODES)(certify)
 app.command("report", epilog=EXIT_CODES)(write_report)
 app.command(epilog=EXIT_CODES)(compare)

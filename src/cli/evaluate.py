@@ -43,7 +43,8 @@ OutOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="The figures as JSON, for programs.")]
 HEADLINES = (
     *("accuracy", "macro_f1", "weighted_f1", "micro_f1", "macro_precision", "macro_recall", "roc_auc"),
-    *("average_precision", "hamming_loss", "log_loss", "brier", "ece_before", "ece", "confidence_before", "confidence"),
+    *("average_precision", "hamming_loss", "log_loss", "brier", "ece_before", "ece", "adaptive_ece"),
+    *("confidence_before", "confidence"),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from ..artifacts import UNCALIBRATED, Calibration
 from ..errors import ArtifactError, ConfigError
 from .base import FloatArray, calibrate
 
@@ -140,9 +141,8 @@ class Encoder:
     def predict_proba(
         self,
         texts: Sequence[TextInput],
+        calibration: Calibration = UNCALIBRATED,
         *,
-        temperature: float = 1.0,
-        bias: Sequence[float] = (),
         multi_label: bool = False,
     ) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), number of labels); see :func:`base.calibrate`.
@@ -150,7 +150,7 @@ class Encoder:
         To four decimals, none below 0.0001 (multi-label: nor above 0.9999): matrix products of other sizes differ in
         the seventh digit, and a text's answer should not depend on what else is in its batch.
         """
-        exact = self.pooled(texts, lambda logits: calibrate(logits, temperature, bias, multi_label=multi_label))
+        exact = self.pooled(texts, lambda logits: calibrate(logits, calibration, multi_label=multi_label))
         if multi_label:
             return np.asarray(np.clip(exact, ROUNDING, 1.0 - ROUNDING).round(DECIMALS), dtype=np.float64)
         rounded = np.round(np.maximum(exact, ROUNDING), DECIMALS)

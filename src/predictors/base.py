@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from ..artifacts import UNCALIBRATED, Calibration
+
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Row: TypeAlias = list[float]
 
@@ -28,8 +30,9 @@ class Predictor(Protocol):
         version: Changes whenever the answers may change.
 
     A predictor may have more: ``multi_label`` (True: each probability stands by itself, since a text can have several
-    labels or none; False where it is missing), ``prior`` (share of each label in its training data) and
-    ``unknown_share(texts)`` (share of each text that it cannot read).
+    labels or none; False where it is missing), ``prior`` (share of each label in its training data),
+    ``unknown_share(texts)`` (share of each text that it cannot read) and ``uncalibrated(texts)`` (like
+    ``predict_proba``, before its calibration).
     """
 
     name: str
@@ -130,21 +133,40 @@ def sigmoid(logits: FloatArray) -> FloatArray:
     return result
 
 
-def calibrate(
-    logits: FloatArray, temperature: float = 1.0, bias: Sequence[float] = (), *, multi_label: bool = False
-) -> FloatArray:
-    """Probabilities after temperature scaling with a bias per label: softmax(logits / temperature + bias).
-
-    Alexandari et al. 2020, arXiv:1901.06852 (bias-corrected temperature scaling).
+def calibrate(logits: FloatArray, calibration: Calibration = UNCALIBRATED, *, multi_label: bool = False) -> FloatArray:
+    """Calibrated probabilities, of the logits' shape (..., labels); see :class:`healdag.artifacts.Calibration`.
 
     Args:
-        logits: Logits of shape (..., labels); for a single-label task log-probabilities do as well.
-        temperature: Above 1 makes answers less sure.
-        bias: One number per label; empty for none.
+        logits: For a single-label task log-probabilities do as well; see :func:`logits_of`.
+        calibration: For as many labels as there are, or for any number.
         multi_label: Each label by itself, with the sigmoid in the softmax's place.
+
+    >>> calibrate(np.array([[2.0, 0.0]]), Calibration(temperature=2.0)).round(3).tolist()
+    [[0.731, 0.269]]
     """
-    scaled = logits / temperature + (np.asarray(bias) if len(bias) else 0.0)
-    return sigmoid(scaled) if multi_label else softmax(scaled)
+    if calibration.method == "temperature":
+        scaled = logits / calibration.temperature + (np.asarray(calibration.bias) if calibration.bias else 0.0)
+        return sigmoid(scaled) if multi_label else softmax(scaled)
+    plain = sigmoid(logits) if multi_label else softmax(logits)
+    if calibration.method == "vector":
+        scaled = (logits if multi_label else logits_of(plain)) * calibration.scale + np.asarray(calibration.bias)
+        return sigmoid(scaled) if multi_label else softmax(scaled)
+    each = _beta(plain, calibration) if calibration.method == "beta" else _isotonic(plain, calibration)
+    if multi_label:
+        return each
+    total = each.sum(axis=-1, keepdims=True)
+    result: FloatArray = np.divide(each, total, out=plain, where=total > 0)
+    return result
+
+
+def _beta(probabilities: FloatArray, calibration: Calibration) -> FloatArray:
+    a, b, c = np.array(calibration.beta).T
+    return sigmoid(a * logits_of(probabilities) - b * logits_of(1.0 - probabilities) + c)
+
+
+def _isotonic(probabilities: FloatArray, calibration: Calibration) -> FloatArray:
+    lines = [np.array(line).T for line in calibration.knots]
+    return np.stack([np.interp(probabilities[..., k], x, y) for k, (x, y) in enumerate(lines)], axis=-1)
 
 
 def logits_of(probabilities: FloatArray, *, multi_label: bool = False) -> FloatArray:

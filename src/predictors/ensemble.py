@@ -10,9 +10,9 @@ from typing import cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..artifacts import MANIFEST, Manifest, read_json, read_manifest
+from ..artifacts import MANIFEST, UNCALIBRATED, Calibration, Manifest, read_json, read_manifest
 from ..errors import ArtifactError
-from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, logits_of
+from .base import FloatArray, Predictor, Row, Spec, ask, calibrate, logits_of, sigmoid, softmax
 
 SETUP = "ensemble.json"
 OWN = "members"
@@ -103,7 +103,8 @@ class Pool(BaseModel):
         """
         evidence = (evidence_of(member, multi_label=self.multi_label) for member in members)
         pooled = cast("FloatArray", sum(w * given for w, given in zip(self.weights, evidence, strict=True)))
-        said = calibrate(pooled, bias=self.bias, multi_label=self.multi_label)
+        pooled = pooled + np.asarray(self.bias)
+        said = sigmoid(pooled) if self.multi_label else softmax(pooled)
         return said if self.irony is None or sarcasm is None else self.irony.apply(said, sarcasm, intended)
 
 
@@ -131,11 +132,15 @@ class Ensemble:
             raise ArtifactError(f"the ensemble needs the predictors {missing}, which are not loaded")
         self.members = {name: members[name] for name in self.needs}
         self._pool = pool
-        self._temperature, self._bias = manifest.temperature, manifest.bias
+        self._calibration = manifest.calibration
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), len(labels)); NaN where a member could not answer."""
-        return self.combine({name: ask(member, texts).rows for name, member in self.members.items()})
+        return self.combine(self._said(texts))
+
+    def uncalibrated(self, texts: Sequence[str]) -> FloatArray:
+        """The pool's own answers, of members that are calibrated."""
+        return self._combined(self._said(texts), UNCALIBRATED)
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Share of each text that no member can read, 0 to 1; members that do not say leave it to the others."""
@@ -148,6 +153,12 @@ class Ensemble:
         Args:
             given: Rows of probabilities per member name; None where it could not answer.
         """
+        return self._combined(given, self._calibration)
+
+    def _said(self, texts: Sequence[str]) -> dict[str, list[Row | None]]:
+        return {name: ask(member, texts).rows for name, member in self.members.items()}
+
+    def _combined(self, given: Mapping[str, Sequence[Row | None]], calibration: Calibration) -> FloatArray:
         columns = [given[name] for name in self.needs]
         n = len(columns[0])
         usable = [i for i in range(n) if all(column[i] is not None for column in columns)]
@@ -159,7 +170,7 @@ class Ensemble:
             intended = said[self._pool.ironists[1]] if len(self._pool.ironists) > 1 else None
             pooled = self._pool.combine([said[name] for name in self._pool.members], sarcasm, intended)
             logits = logits_of(pooled, multi_label=self.multi_label)
-            result[usable] = calibrate(logits, self._temperature, self._bias, multi_label=self.multi_label)
+            result[usable] = calibrate(logits, calibration, multi_label=self.multi_label)
         return result
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from ..artifacts import Calibration
 from ..errors import ConfigError, MissingExtraError, PredictorError
 from .base import FloatArray, Predictor, Row, Spec, calibrate, logits_of
 from .transformer import read_options
@@ -72,6 +73,7 @@ class LlmClassifier:
         self._options = options
         rule = (_ANY if multi_label else _ONE).format(", ".join(map(_quoted, labels)))
         system = f"{options.instructions}\n\n{rule} {_DATA}"
+        self._calibration = Calibration(temperature=options.temperature)
         self._ask: Callable[[Any], Any]
         # Providers take property names of few characters only; the description carries the label in any case.
         keys = [label if label.isascii() and label.isidentifier() else f"label_{i}" for i, label in enumerate(labels)]
@@ -105,7 +107,7 @@ class LlmClassifier:
                 log.warning("predictor %r could not answer text %d: %s", self.name, i, _describe(answer))
             else:
                 logits = logits_of(np.array(answer), multi_label=self.multi_label)
-                result[i] = calibrate(logits, self._options.temperature, multi_label=self.multi_label)
+                result[i] = calibrate(logits, self._calibration, multi_label=self.multi_label)
         return result
 
     def _classify(self, text: str, deadline: float) -> Row | Exception:

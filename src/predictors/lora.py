@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import WEIGHTS, Manifest, read_manifest, resolve_base, verify_sha256
+from ..artifacts import UNCALIBRATED, WEIGHTS, Manifest, read_manifest, resolve_base, verify_sha256
 from ..errors import ArtifactError
 from ._encoder import Encoder, quiet_transformers
 from .base import FloatArray, Predictor, Spec
@@ -24,14 +24,16 @@ class LoraClassifier:
         self.version = f"{manifest.task}/{manifest.version}"
         self.prior = manifest.prior
         self.multi_label = manifest.multi_label
-        self._temperature, self._bias = manifest.temperature, manifest.bias
+        self._calibration = manifest.calibration
         self._encoder = encoder
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1, unless multi-label."""
-        return self._encoder.predict_proba(
-            texts, temperature=self._temperature, bias=self._bias, multi_label=self.multi_label
-        )
+        return self._encoder.predict_proba(texts, self._calibration, multi_label=self.multi_label)
+
+    def uncalibrated(self, texts: Sequence[str]) -> FloatArray:
+        """The same as the model alone says it."""
+        return self._encoder.predict_proba(texts, UNCALIBRATED, multi_label=self.multi_label)
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Share, 0 to 1, of each text's tokens that the model does not know."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import Manifest, read_manifest
+from ..artifacts import UNCALIBRATED, Calibration, Manifest, read_manifest
 from ..errors import ArtifactError
 from .base import FloatArray, Predictor, Spec, calibrate, logits_of
 
@@ -34,18 +34,24 @@ class TfidfClassifier:
         self.multi_label = manifest.multi_label
         self.version = f"{manifest.task}/{manifest.version}"
         self.prior = manifest.prior
-        self._temperature, self._bias = manifest.temperature, manifest.bias
+        self._calibration = manifest.calibration
         self._pipeline = pipeline
         self._columns = _columns(pipeline, manifest)
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), len(labels)); rows sum to 1, unless multi-label."""
+        return self._answer(texts, self._calibration)
+
+    def uncalibrated(self, texts: Sequence[str]) -> FloatArray:
+        """The same as the model alone says it."""
+        return self._answer(texts, UNCALIBRATED)
+
+    def _answer(self, texts: Sequence[str], calibration: Calibration) -> FloatArray:
         if not texts:
             return np.zeros((0, len(self.labels)))
         raw = np.zeros((len(texts), len(self.labels)))
         raw[:, self._columns] = self._pipeline.predict_proba(list(texts))
-        logits = logits_of(raw, multi_label=self.multi_label)
-        return calibrate(logits, self._temperature, self._bias, multi_label=self.multi_label)
+        return calibrate(logits_of(raw, multi_label=self.multi_label), calibration, multi_label=self.multi_label)
 
 
 def _columns(pipeline: Any, manifest: Manifest) -> list[int]:

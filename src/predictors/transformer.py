@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..artifacts import resolve_base, sha256
+from ..artifacts import Calibration, resolve_base, sha256
 from ..config import ModelSettings
 from ..errors import ConfigError
 from ._encoder import Encoder, load_pretrained
@@ -68,7 +68,7 @@ class TransformerClassifier:
         self.version = version
         self.multi_label = multi_label
         self._encoder = encoder
-        self._temperature = temperature
+        self._calibration = Calibration(temperature=temperature)
         self._has_sigmoid = has_sigmoid(encoder)
         self._mapping = np.zeros((len(columns), len(labels)))
         for output, column in enumerate(columns):
@@ -86,13 +86,13 @@ class TransformerClassifier:
         if self.multi_label:
             each = self._encoder.pooled(texts, sigmoid)
             largest = (each[:, :, None] * self._mapping).max(axis=1)
-            return calibrate(logits_of(largest, multi_label=True), self._temperature, multi_label=True)
+            return calibrate(logits_of(largest, multi_label=True), self._calibration, multi_label=True)
         raw = self._encoder.pooled(texts, sigmoid) if self._has_sigmoid else self._encoder.predict_proba(texts)
         mass = (raw @ self._mapping)[:, self._covered]
         total = mass.sum(axis=1, keepdims=True)
         shares = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
         result: FloatArray = np.zeros((len(texts), len(self.labels)))
-        result[:, self._covered] = calibrate(logits_of(shares), self._temperature)
+        result[:, self._covered] = calibrate(logits_of(shares), self._calibration)
         result[np.isnan(shares).any(axis=1)] = np.nan
         return result
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ..artifacts import Calibration
 from ..errors import ConfigError
 from ._encoder import Encoder
 from .base import FloatArray, Predictor, Spec, calibrate
@@ -58,7 +59,7 @@ class ZeroShotClassifier:
         self._entailment = entailment
         self._contradiction = contradiction
         self._hypotheses = tuple(hypotheses)
-        self._temperature = temperature
+        self._calibration = Calibration(temperature=temperature)
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Softmax over the labels' entailment logits, of shape (len(texts), len(labels)); each row sums to 1.
@@ -72,7 +73,7 @@ class ZeroShotClassifier:
         logits = outputs[:, self._entailment]
         if self._contradiction is not None:
             logits = logits - outputs[:, self._contradiction]
-        return calibrate(logits.reshape(len(texts), len(self.labels)), self._temperature, multi_label=self.multi_label)
+        return calibrate(logits.reshape(len(texts), len(self.labels)), self._calibration, multi_label=self.multi_label)
 
 
 def load(spec: Spec) -> Predictor:

@@ -13,15 +13,14 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ..artifacts import POLICY, Manifest, Policy
+from ..artifacts import POLICY, Manifest
 from ..errors import UsageError
-from ..predictors import Spec, calibrate, decide, load_predictor, logits_of
 from ..predictors.tfidf import MODEL
 from .artifact_writer import replacing, write_json, write_manifest
+from .calibrating import calibrate_and_measure
 from .data import data_hash, prior_of, targets, texts_of
 from .datasets import Example
-from .ensembles.list_confidence import fit_list_confidence
-from .evaluation.metrics import IntArray, evaluate, fit_calibration, fit_thresholds
+from .evaluation.metrics import IntArray
 from .tasks import Task
 
 _Fit: TypeAlias = Callable[[Any, Any, str, int], Any]
@@ -93,54 +92,13 @@ def train_classical(
             sarcasm=task.sarcasm and not as_backup,
         )
         write_manifest(fresh, manifest, [MODEL])
-        manifest, policy, figures = _calibrate_and_measure(
-            fresh, manifest, task, validation, test, picture=not as_backup
-        )
-        write_manifest(fresh, manifest, [MODEL])
+        made = calibrate_and_measure(fresh, manifest, task, validation, test, pictures=not as_backup)
+        write_manifest(fresh, made.manifest, [MODEL])
         if not as_backup:
-            write_json(fresh / POLICY, policy.model_dump(mode="json"))
-        write_report(fresh, task, manifest, figures, info)
-    log.info("%s on validation: macro-F1 %.3f", kind, figures["validation"]["macro_f1"])
+            write_json(fresh / POLICY, made.policy.model_dump(mode="json"))
+        write_report(fresh, task, made, info)
+    log.info("%s on validation: macro-F1 %.3f", kind, made.figures["validation"]["macro_f1"])
     return place
-
-
-def _calibrate_and_measure(
-    folder: Path,
-    manifest: Manifest,
-    task: Task,
-    validation: Sequence[Example],
-    test: Sequence[Example],
-    *,
-    picture: bool,
-) -> tuple[Manifest, Policy, dict[str, Any]]:
-    """Calibration and thresholds from ``validation``, figures from both, as the written file answers."""
-    multi, labels = task.multi_label, task.labels
-    predictor = load_predictor(manifest.kind, Spec(labels, folder))
-    truth = targets(validation, labels, multi_label=multi)
-    raw = predictor.predict_proba(texts_of(validation))
-    logits = logits_of(raw, multi_label=multi)
-    temperature, bias = fit_calibration(logits, truth, with_bias=True, multi_label=multi)
-    fitted = calibrate(logits, temperature, bias, multi_label=multi)
-    thresholds = fit_thresholds(fitted, truth, task.decision, multi_label=multi)
-    policy = Policy(
-        thresholds=thresholds, set_calibration=fit_list_confidence(fitted, truth, thresholds) if multi else None
-    )
-    figures = {
-        "validation_uncalibrated": evaluate(raw, truth, labels, multi_label=multi),
-        "validation": evaluate(fitted, truth, labels, thresholds, multi_label=multi),
-    }
-    right, answers = truth, fitted
-    if test:
-        right = targets(test, labels, multi_label=multi)
-        logits = logits_of(predictor.predict_proba(texts_of(test)), multi_label=multi)
-        answers = calibrate(logits, temperature, bias, multi_label=multi)
-        figures["test"] = evaluate(answers, right, labels, thresholds, multi_label=multi)
-    if picture:
-        from .evaluation.plots import confusion_matrix_png
-
-        said = decide(answers, thresholds, multi_label=multi)
-        confusion_matrix_png(folder / "confusion_matrix.png", right, said, labels, multi_label=multi)
-    return manifest.model_copy(update={"temperature": temperature, "bias": bias}), policy, figures
 
 
 def fit_pipeline(task: Task, rows: Sequence[Example], kind: Kind) -> Any:

@@ -15,8 +15,14 @@ _METHODS = {
 }
 
 
-def model_card(task: Task, manifest: Manifest, figures: dict[str, Any], info: dict[str, Any]) -> str:
-    """Markdown with data, licence, command, figures and limits."""
+def model_card(
+    task: Task, manifest: Manifest, figures: dict[str, Any], info: dict[str, Any], calibration: dict[str, Any]
+) -> str:
+    """Markdown with data, licence, command, figures, calibration and limits.
+
+    Args:
+        calibration: What calibration.json holds.
+    """
     split = "test" if "test" in figures else "validation"
     sets = ", ".join(reference.set for reference in task.train)
     validation = ", ".join(reference.set for reference in task.validation)
@@ -32,6 +38,7 @@ def model_card(task: Task, manifest: Manifest, figures: dict[str, Any], info: di
 - Hashes of the rows, library versions and the loss curve: `training_info.json`; all figures: `metrics.json`
 
 {_figures(task, split, figures[split])}
+{calibration_section(calibration)}
 ## Limits
 
 English only; texts in other scripts are answered with the label shares of the calibration data and marked
@@ -61,6 +68,29 @@ def _figures(task: Task, split: str, figures: dict[str, Any]) -> str:
 macro-F1 {figures["macro_f1"]:.3f}{ranked}, expected calibration error {figures["ece"]:.3f}.
 
 | label | precision | recall | F1 | n |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def calibration_section(report: dict[str, Any]) -> str:
+    """The part of a card that says how the probabilities were calibrated, from what calibration.json holds."""
+    named = {
+        "temperature": "Temperature scaling with a bias per label",
+        "vector": "Vector scaling (a scale and a bias per label)",
+        "beta": "Beta calibration of each label",
+        "isotonic": "Isotonic regression of each label",
+    }[report["method"]]
+    rows = "\n".join(
+        f"| {way} | {f['ece']:.3f} | {f['adaptive_ece']:.3f} | {f['brier']:.3f} | {f['log_loss']:.3f} |"
+        for way, f in (("before", report["before"]), ("after", report["after"]))
+    )
+    return f"""## Calibration
+
+{named}, fitted on {report["rows"]:,} rows; cross-validated figures.
+The expected calibration error is over 15 bins of equal width, and of equally many rows (adaptive).
+
+| | calibration error | adaptive | Brier | log loss |
 |---|---|---|---|---|
 {rows}
 """

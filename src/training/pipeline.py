@@ -19,24 +19,20 @@ from ..artifacts import (
     WEIGHTS,
     BaseReference,
     Manifest,
-    Policy,
     find_artifact,
     read_manifest,
     resolve_base,
     sha256,
 )
 from ..errors import UsageError
-from ..predictors import Spec, calibrate, decide, load_predictor, logits_of
 from ..predictors.lora import ADAPTER
 from .artifact_writer import replacing, set_current, write_json, write_manifest
 from .augmentation.augment import augmented_split
+from .calibrating import Calibrated, calibrate_and_measure, write_figures
 from .classical import KINDS, Kind, train_classical
-from .data import HELD_OUT, data_hash, held_out_rows, load_split, prior_of, targets, texts_of
+from .data import HELD_OUT, data_hash, held_out_rows, load_split, prior_of, targets
 from .datasets import Example, Split, read_examples
-from .ensembles.list_confidence import fit_list_confidence
-from .evaluation.measure import write_metrics_csv
-from .evaluation.metrics import evaluate, fit_calibration, fit_thresholds
-from .evaluation.plots import confusion_matrix_png, training_curves_png
+from .evaluation.plots import training_curves_png
 from .model_card import model_card
 from .tasks import Task, load_task
 from .versions import RUNS, current_version
@@ -87,7 +83,7 @@ def train(
     """
     folder = models / task.name / version
     if "model" in steps:
-        start = _model_of(models, task.start_from) if task.start_from else None
+        start = model_of(models, task.start_from) if task.start_from else None
         _train_model(task, source, folder, command, start=start, resume=resume, announce=announce)
     elif not folder.is_dir():
         shutil.copytree(current_folder(models, task.name), folder)
@@ -97,7 +93,7 @@ def train(
             continue
         backup = load_task(file)
         place = folder / "backups" / name
-        start = _model_of(models, backup.start_from) if backup.start_from else None
+        start = model_of(models, backup.start_from) if backup.start_from else None
         if backup.start_from == task.name:
             start = folder  # the model beside it
         _train_model(backup, source, place, command, start=start, resume=resume, announce=announce)
@@ -107,7 +103,7 @@ def train(
     if "ensemble" in steps and (folder / "backups").is_dir():
         from .ensembles.stack import train_ensemble
 
-        detector = _model_of(models, "sarcasm") if task.sarcasm else None
+        detector = model_of(models, "sarcasm") if task.sarcasm else None
         train_ensemble(task, source, folder, version, detector)
     set_current(models, task.name, version)
     shutil.rmtree(models / task.name / RUNS, ignore_errors=True)
@@ -126,7 +122,7 @@ def current_folder(models: Path, task: str) -> Path:
     return models / task / version
 
 
-def _model_of(models: Path, task: str) -> Path:
+def model_of(models: Path, task: str) -> Path:
     """Another task's model: the one in ``models``, or else where models are looked for."""
     return current_folder(models, task) if (models / task / CURRENT).is_file() else find_artifact(task)
 
@@ -196,10 +192,10 @@ def _train_model(
     with replacing(folder) as fresh:
         covered = _save_weights(trained.model, fresh, task, base)
         write_manifest(fresh, manifest, covered)
-        manifest, figures, policy = _calibrate_and_measure(fresh, manifest, task, held_out)
-        write_manifest(fresh, manifest, covered)
-        write_json(fresh / POLICY, policy.model_dump(mode="json"))
-        write_report(fresh, task, manifest, figures, {**info, **_run_info(trained)})
+        made = calibrate_and_measure(fresh, manifest, task, held_out["validation"], held_out["test"])
+        write_manifest(fresh, made.manifest, covered)
+        write_json(fresh / POLICY, made.policy.model_dump(mode="json"))
+        write_report(fresh, task, made, {**info, **_run_info(trained)})
     for checkpoint in checkpoints.glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -211,16 +207,14 @@ def _train_classical_backup(
     train_classical(task, train, validation, test, folder, version, kind=kind, as_backup=True, command=command)
 
 
-def write_report(folder: Path, task: Task, manifest: Manifest, figures: dict[str, Any], info: dict[str, Any]) -> None:
+def write_report(folder: Path, task: Task, made: Calibrated, info: dict[str, Any]) -> None:
     """Everything in an artefact folder that people read: figures, tables, pictures of the training, model card."""
-    write_json(folder / "labels.json", list(task.labels))
-    write_json(folder / "calibration.json", {"temperature": manifest.temperature, "bias": manifest.bias})
-    write_json(folder / "metrics.json", figures)
-    write_metrics_csv(folder / "metrics.csv", figures)
+    write_figures(folder, task.labels, made.figures, made.fitted.report)
     write_json(folder / "training_info.json", info)
     if info.get("history"):
         training_curves_png(folder / "training_curves.png", info["history"])
-    (folder / "README.md").write_text(model_card(task, manifest, figures, info), encoding="utf-8")
+    card = model_card(task, made.manifest, made.figures, info, made.fitted.report)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _is_done(folder: Path, run: str) -> bool:
@@ -265,43 +259,6 @@ def _save_weights(model: Any, folder: Path, task: Task, base: Path) -> list[str]
     model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     return [ADAPTER, "adapter_config.json"]
-
-
-def _calibrate_and_measure(
-    folder: Path, manifest: Manifest, task: Task, held_out: HeldOut
-) -> tuple[Manifest, dict[str, Any], Policy]:
-    """Fits temperature, bias and thresholds on the validation split, then measures on the test split.
-
-    Returns:
-        The manifest with its calibration; figures for validation before and after, and for test; the policy.
-    """
-    multi = task.multi_label
-    predictor = load_predictor(manifest.kind, Spec(manifest.labels, folder))
-    validation, test = held_out["validation"], held_out["test"]
-    truth = targets(validation, task.labels, multi_label=multi)
-    raw = predictor.predict_proba(texts_of(validation))
-    logits = logits_of(raw, multi_label=multi)
-    temperature, bias = fit_calibration(logits, truth, with_bias=True, multi_label=multi)
-    fitted = calibrate(logits, temperature, bias, multi_label=multi)
-    thresholds = fit_thresholds(fitted, truth, task.decision, multi_label=multi)
-    policy = Policy(
-        thresholds=thresholds,
-        set_calibration=fit_list_confidence(fitted, truth, thresholds) if multi else None,
-    )
-    figures: dict[str, Any] = {
-        "validation_uncalibrated": evaluate(raw, truth, task.labels, multi_label=multi),
-        "validation": evaluate(fitted, truth, task.labels, thresholds, multi_label=multi),
-    }
-    said, right = decide(fitted, thresholds, multi_label=multi), truth
-    if test:
-        right = targets(test, task.labels, multi_label=multi)
-        answers = logits_of(predictor.predict_proba(texts_of(test)), multi_label=multi)
-        values = calibrate(answers, temperature, bias, multi_label=multi)
-        said = decide(values, thresholds, multi_label=multi)
-        figures["test"] = evaluate(values, right, task.labels, thresholds, multi_label=multi)
-        log.info("test: %s", {key: figures["test"][key] for key in ("accuracy", "macro_f1", "ece")})
-    confusion_matrix_png(folder / "confusion_matrix.png", right, said, task.labels, multi_label=multi)
-    return manifest.model_copy(update={"temperature": temperature, "bias": bias}), figures, policy
 
 
 def _auxiliary_rows(task: Task, source: Path | None) -> list[Example]:

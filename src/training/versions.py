@@ -64,6 +64,17 @@ def next_version(folder: Path, labels: Sequence[str], base: str | None, *, train
     return f"{major}.{minor + 1}.0" if same else f"{major + 1}.0.0"
 
 
+def next_patch(folder: Path, version: str) -> str:
+    """The first free Z after ``version`` in ``models/<task>``, for what is fitted on its answers anew.
+
+    Raises:
+        UsageError: the version is not of the form X.Y.Z.
+    """
+    major, minor, patch = _key(check_version(version))
+    taken = [key[2] for there in versions(folder) if (key := _key(there))[:2] == (major, minor)]
+    return f"{major}.{minor}.{max([patch, *taken]) + 1}"
+
+
 def current_version(folder: Path) -> str | None:
     """The version in use in ``models/<task>``, or None."""
     pointer = folder / CURRENT

@@ -13,14 +13,15 @@ import numpy as np
 
 from ...artifacts import CURRENT, MANIFEST, POLICY, Manifest, Policy, find_artifact, read_json, read_manifest
 from ...errors import UsageError
-from ...predictors import FloatArray, Spec, calibrate, decide, load_predictor, logits_of
+from ...predictors import FloatArray, Spec, decide, load_predictor, logits_of
 from ...predictors.ensemble import OWN, SETUP, Pool
 from ..artifact_writer import replacing, set_current, write_json, write_manifest
+from ..calibrating import recalibrated, thresholds_of, write_figures
 from ..data import data_hash, load_split, prior_of, targets, texts_of
 from ..datasets import Example
-from ..evaluation.metrics import IntArray, evaluate, fit_calibration, fit_thresholds, macro_f1
+from ..evaluation.calibration import fit_calibration
+from ..evaluation.metrics import IntArray, evaluate, fit_thresholds, macro_f1
 from ..tasks import Task
-from .list_confidence import fit_list_confidence
 from .stack import Evidence, cross_validated, fit_pool, folds_of
 
 Method: TypeAlias = Literal["auto", "pool", "best"]
@@ -254,30 +255,27 @@ class _Fitted:
     manifest: Manifest
     policy: Policy
     figures: dict[str, Any]
+    report: dict[str, Any]
 
 
 def _fit(name: str, version: str, task: Task, answers: FloatArray, truth: IntArray) -> _Fitted:
     """Calibration, thresholds and validation figures from cross-validated answers."""
     multi = task.multi_label
-    logits = logits_of(answers, multi_label=multi)
-    temperature, bias = fit_calibration(logits, truth, with_bias=True, multi_label=multi)
-    fitted = calibrate(logits, temperature, bias, multi_label=multi)
-    thresholds = fit_thresholds(fitted, truth, task.decision, multi_label=multi)
+    fitted = fit_calibration(logits_of(answers, multi_label=multi), truth, multi_label=multi)
+    values = recalibrated(answers, fitted.calibration, multi_label=multi)
+    policy = thresholds_of(values, truth, task)
     manifest = Manifest(
         kind="ensemble",
         task=name,
         version=version,
         labels=task.labels,
         prior=prior_of(truth, len(task.labels)),
-        temperature=temperature,
-        bias=bias,
+        calibration=fitted.calibration,
         multi_label=multi,
         sarcasm=task.sarcasm,
     )
-    pair = fit_list_confidence(fitted, truth, thresholds) if multi else None
-    policy = Policy(thresholds=thresholds, set_calibration=pair)
-    figures = evaluate(fitted, truth, task.labels, thresholds, multi_label=multi)
-    return _Fitted(manifest, policy, {"validation": figures})
+    figures = evaluate(fitted.crossed, truth, task.labels, policy.thresholds, multi_label=multi)
+    return _Fitted(manifest, policy, {"validation": figures}, fitted.report)
 
 
 def _copy_members(members: Sequence[Member], folder: Path) -> list[str]:
@@ -297,16 +295,10 @@ def _test_figures(folder: Path, fitted: _Fitted, task: Task, test: Sequence[Exam
 
 
 def _write_report(folder: Path, fitted: _Fitted, figures: dict[str, Any], info: dict[str, Any], task: Task) -> None:
-    from ..evaluation.measure import write_metrics_csv
-
-    manifest = fitted.manifest
     write_json(folder / POLICY, fitted.policy.model_dump(mode="json"))
-    write_json(folder / "labels.json", list(manifest.labels))
-    write_json(folder / "calibration.json", {"temperature": manifest.temperature, "bias": manifest.bias})
-    write_json(folder / "metrics.json", figures)
-    write_metrics_csv(folder / "metrics.csv", figures)
+    write_figures(folder, task.labels, figures, fitted.report)
     write_json(folder / "training_info.json", info)
-    (folder / "README.md").write_text(ensemble_card(manifest, figures, info, task), encoding="utf-8")
+    (folder / "README.md").write_text(ensemble_card(fitted.manifest, figures, info, task), encoding="utf-8")
 
 
 def ensemble_card(manifest: Manifest, figures: Mapping[str, Any], info: Mapping[str, Any], task: Task) -> str:

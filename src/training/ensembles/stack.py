@@ -16,8 +16,10 @@ from ...errors import UsageError
 from ...predictors import FloatArray, Spec, calibrate, decide, list_confidence, load_predictor, logits_of
 from ...predictors.ensemble import SETUP, Irony, Pool, evidence_of
 from ..artifact_writer import replacing, write_json, write_manifest
+from ..calibrating import CALIBRATION
 from ..data import load_split, prior_of, read_references, targets, texts_of
-from ..evaluation.metrics import IntArray, Objective, accuracy, evaluate, fit_calibration, fit_thresholds
+from ..evaluation.calibration import Fitted, fit_calibration
+from ..evaluation.metrics import IntArray, Objective, accuracy, evaluate, fit_thresholds, row_losses
 from ..tasks import Task
 from .list_confidence import fit_list_confidence
 
@@ -45,13 +47,19 @@ BoolArray = npt.NDArray[np.bool_]
 log = logging.getLogger("healdag")
 
 
-def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, detector: Path | None) -> None:
+def train_ensemble(
+    task: Task, source: Path | None, folder: Path, version: str, detector: Path | None, *, irony: Irony | None = None
+) -> Fitted | None:
     """Fits the ensemble on held-out rows, and the policy on its cross-validated answers.
 
     Args:
         folder: The artefact, with its model and the members in ``backups/`` in place; without any backup nothing is
             fitted.
         detector: Folder of the sarcasm adapter, where sarcasm can change the answer; a multi-label task has none.
+        irony: What irony does to an answer, learned before; kept where no held-out row is known to be sarcastic.
+
+    Returns:
+        The ensemble's calibration, fitted on the validation rows; None without any backup.
 
     Raises:
         UsageError: there are too few held-out rows.
@@ -59,7 +67,7 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
     backups = backups_in(folder)
     if not backups:
         log.info("no backups in %s: no ensemble", folder)
-        return
+        return None
     multi = task.multi_label
     field = load_split(task, "validation", source)
     known = {row.text for row in read_references(task, task.validation, "validation", source)}
@@ -71,10 +79,11 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
     sarcasm = sarcasm_probabilities(detector, texts_of(rows)) if detector is not None and not multi else None
     intended = members.get(IRONY) if sarcasm is not None else None
     pooling = {name: values for name, values in members.items() if intended is None or name != IRONY}
-    evidence = Evidence(pooling, sarcasm, truth, in_field, np.array([row.sarcastic for row in rows]), intended)
+    sarcastic = np.array([row.sarcastic for row in rows])
+    evidence = Evidence(pooling, sarcasm, truth, in_field, sarcastic, intended, irony)
     crossed = logits_of(cross_validated(evidence, task.training.seed), multi_label=multi)
-    temperature, bias = fit_calibration(crossed[in_field], truth[in_field], with_bias=True, multi_label=multi)
-    pooled = calibrate(crossed, temperature, bias, multi_label=multi)
+    fitted = fit_calibration(crossed[in_field], truth[in_field], multi_label=multi)
+    pooled = calibrate(crossed, fitted.calibration, multi_label=multi)
     manifest = Manifest(
         kind="ensemble",
         task=task.name,
@@ -82,18 +91,21 @@ def train_ensemble(task: Task, source: Path | None, folder: Path, version: str, 
         labels=task.labels,
         prior=prior_of(truth[in_field], len(task.labels)),
         multi_label=multi,
-        temperature=temperature,
-        bias=bias,
+        calibration=fitted.calibration,
     )
     answers = {name: values[in_field] for name, values in members.items()} | {ENSEMBLE: pooled[in_field]}
     policy = fit_policy(read_policy(folder), answers, truth[in_field], decision=task.decision)
     with replacing(folder / "backups" / ENSEMBLE) as fresh:
         write_json(fresh / SETUP, fit_pool(evidence).model_dump(mode="json"))
         write_manifest(fresh, manifest, [SETUP])
+        write_json(fresh / CALIBRATION, fitted.report)
         figures = {"rows": len(field), "extra_rows": len(extra)}
-        write_json(fresh / "metrics.json", figures | evaluate_both(pooled, truth, in_field, task, policy))
+        measured = pooled.copy()
+        measured[in_field] = fitted.crossed
+        write_json(fresh / "metrics.json", figures | evaluate_both(measured, truth, in_field, task, policy))
     write_json(folder / POLICY, policy.model_dump(mode="json"))
     log.info("policy: %s", policy)
+    return fitted
 
 
 def backups_in(folder: Path) -> list[str]:
@@ -132,6 +144,7 @@ class Evidence:
         in_field: Which rows are of the validation sets, shape (n,).
         sarcastic: Which rows are known to be sarcastic, shape (n,).
         intended: What is meant if the text is ironic, by a model of that: shape (n, labels); None without one.
+        irony: What irony does to an answer, taken as it is where no row is known to be sarcastic; None: nothing.
     """
 
     members: dict[str, FloatArray]
@@ -140,6 +153,7 @@ class Evidence:
     in_field: BoolArray
     sarcastic: BoolArray
     intended: FloatArray | None = None
+    irony: Irony | None = None
 
     def at(self, rows: Any) -> Evidence:
         """The evidence of these rows."""
@@ -150,6 +164,7 @@ class Evidence:
             self.in_field[rows],
             self.sarcastic[rows],
             None if self.intended is None else self.intended[rows],
+            self.irony,
         )
 
     @property
@@ -203,9 +218,10 @@ def fit_pool(evidence: Evidence) -> Pool:
     pool = Pool(
         members=tuple(sincere.members), weights=tuple(x[:m].tolist()), bias=tuple(x[m:].tolist()), multi_label=multi
     )
-    if evidence.sarcasm is None or not evidence.sarcastic.any():
+    if evidence.sarcasm is None:
         return pool
-    return pool.model_copy(update={"irony": fit_irony(evidence, pool)})
+    irony = fit_irony(evidence, pool) if evidence.sarcastic.any() else evidence.irony
+    return pool.model_copy(update={"irony": irony})
 
 
 def fit_irony(evidence: Evidence, pool: Pool) -> Irony:
@@ -368,16 +384,8 @@ def _score(said: IntArray, truth: IntArray, decision: Objective) -> float:
 
 def _log_gain(doubted: BoolArray, answers: dict[str, FloatArray], truth: IntArray) -> float:
     """Log loss, summed over rows, that the ensemble's probabilities save on the doubted ones."""
-    losses = {name: _row_losses(answers[name], truth) for name in ("model", ENSEMBLE)}
+    losses = {name: row_losses(answers[name], truth) for name in ("model", ENSEMBLE)}
     return float((losses["model"] - losses[ENSEMBLE])[doubted].sum())
-
-
-def _row_losses(probabilities: FloatArray, truth: IntArray) -> FloatArray:
-    """Log loss of each row, shape (n,); multi-label: summed over the labels."""
-    safe = np.clip(probabilities, 1e-12, 1 - 1e-12)
-    if truth.ndim == 2:
-        return np.asarray(-np.where(truth == 1, np.log(safe), np.log(1 - safe)).sum(axis=1))
-    return np.asarray(-np.log(safe[np.arange(len(truth)), truth]))
 
 
 def evaluate_both(

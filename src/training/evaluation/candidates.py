@@ -85,7 +85,7 @@ def open_artifact(found: Artifact, *, device: str = "auto") -> Model:
         read_policy(found.folder).thresholds,
         multi_label=manifest.multi_label,
         size=size_of(found.folder),
-        manifest=manifest,
+        calibration=manifest.calibration,
     )
     return replace(model, name=found.name)
 

@@ -72,11 +72,12 @@ def _aligned(model: Model, first: Model) -> Model:
         probabilities, said = model.answer(texts)
         return probabilities[:, order], said[:, order] if model.multi_label else back[said]
 
-    manifest = model.manifest
-    if manifest is not None:
-        bias = tuple(manifest.bias[i] for i in order) if manifest.bias else ()
-        manifest = manifest.model_copy(update={"labels": first.labels, "bias": bias})
-    return Model(model.name, first.labels, answer, model.multi_label, model.size, manifest)
+    def undo(texts: Sequence[str], probabilities: FloatArray) -> FloatArray:
+        assert model.undo is not None
+        return model.undo(texts, probabilities[:, back[:-1]])[:, order]
+
+    known = undo if model.undo is not None else None
+    return Model(model.name, first.labels, answer, model.multi_label, model.size, known)
 
 
 def _row(model: Model, measured: Measured) -> dict[str, Any]:

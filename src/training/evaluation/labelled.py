@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from ...artifacts import read_json
 from ...errors import ConfigError, UsageError
+from ...store import hash_text
 from ..data import data_hash, load_split
 from ..data.sources import task_from_file
 from ..datasets import SPLITS, Columns, Example, Split, is_own_data, read_set
@@ -16,6 +19,8 @@ from ..tasks import DataReference, Task, load_task
 from .candidates import Artifact
 
 ALL = "all"
+CALIBRATED_ON = "calibrated_on.json"
+"""File of an artefact with the hashes of the texts of a user's file that it was calibrated on."""
 
 
 def labelled_rows(
@@ -46,8 +51,7 @@ def labelled_rows(
     if split is not None and split not in (*SPLITS, ALL):
         raise UsageError(f"split {split!r}: there are {', '.join((*SPLITS, ALL))}")
     if data is None:
-        if text_column or label_column or separator:
-            raise UsageError("--text-column, --label-column and --separator describe your own data: give --data too")
+        _check_own_data(text_column, label_column, separator)
         task, part = task_of(found), split or "test"
     else:
         reference = _reference(found, data, text_column, label_column, separator)
@@ -61,6 +65,44 @@ def labelled_rows(
         there = ", ".join(one for one in SPLITS if getattr(task, one))
         raise UsageError(f"task {task.name!r} has no {part} rows; it has: {there}; choose one with --split")
     return rows, part
+
+
+def calibration_task(
+    found: Artifact,
+    *,
+    data: Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    separator: str | None = None,
+) -> tuple[Task, bool]:
+    """A task whose validation split a model can be calibrated on, and whether that is all rows of a user's file.
+
+    Without ``data``, and with the file that the model was trained on, it is the validation split of its own task.
+
+    Args:
+        data: See :func:`labelled_rows`, as for the others.
+
+    Raises:
+        UsageError: the model's task is not known, or the file cannot be read.
+    """
+    if data is None:
+        _check_own_data(text_column, label_column, separator)
+        task = task_of(found)
+    else:
+        reference = _reference(found, data, text_column, label_column, separator)
+        own = _trained_on(found, reference)
+        if own is not None:
+            return own, False
+        try:
+            task = task_of(found)
+        except UsageError:
+            task = _task(found, reference)
+        # Named for no other split, the file is not cut.
+        others: dict[str, object] = {"train": (), "test": (), "ensemble": (), "certify": 0.0}
+        task = task.model_copy(update={**others, "validation": (reference,)})
+    manifest = found.manifest
+    same = {"name": manifest.task, "labels": manifest.labels, "multi_label": manifest.multi_label}
+    return task.model_copy(update={**same, "sarcasm": manifest.sarcasm}), data is not None
 
 
 def task_of(found: Artifact) -> Task:
@@ -96,22 +138,27 @@ def seen_in_training(found: Artifact, rows: Sequence[Example]) -> int | None:
 
 
 def unseen(found: Artifact, rows: Sequence[Example]) -> list[Example]:
-    """The rows whose text a model was neither trained nor fitted on; all where its training data is no file at hand.
+    """The rows whose text a model was neither trained nor fitted on, as far as its folder or files at hand tell.
 
     Raises:
         UsageError: there are none.
     """
     trained = trained_task(found)
-    if trained is None or not is_own_data(trained.train[0].set, None):
-        return list(rows)
-    try:
-        known = {row.text for split in ("train", "validation") for row in load_split(trained, _split(split), None)}
-    except UsageError:  # the file is gone, or another one stands there
-        return list(rows)
-    fresh = [row for row in rows if row.text not in known]
-    if not fresh:
+    known: set[str] = set()
+    if trained is not None and is_own_data(trained.train[0].set, None):
+        with suppress(UsageError):  # the file is gone, or another one stands there
+            known = {row.text for split in ("train", "validation") for row in load_split(trained, _split(split), None)}
+    path = found.folder / CALIBRATED_ON
+    calibrated = frozenset(read_json(path)) if path.is_file() else frozenset()
+    fresh = [row for row in rows if row.text not in known and text_hash(row.text) not in calibrated]
+    if rows and not fresh:
         raise UsageError(f"all {len(rows):,} texts were used to train or fit {found.name!r}; give others")
     return fresh
+
+
+def text_hash(text: str) -> str:
+    """What CALIBRATED_ON keeps of a text: 16 hexadecimal digits."""
+    return hash_text(text)[:16]
 
 
 def trained_task(found: Artifact) -> Task | None:
@@ -148,6 +195,11 @@ def _reference(
         )
     guessed = task_from_file(data, text_column=text_column, label_column=label_column, separator=separator)
     return guessed.test[0]
+
+
+def _check_own_data(*described: str | None) -> None:
+    if any(described):
+        raise UsageError("--text-column, --label-column and --separator describe your own data: give --data too")
 
 
 def _has(data: Path, reference: DataReference) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from ...artifacts import Manifest
+from ...artifacts import Calibration
 from ...errors import UsageError
 from ...predictors import FloatArray, Predictor, calibrate, decide, logits_of
 from ...text import clean_text
@@ -35,6 +36,8 @@ from .slices import raw_text, slices_of
 Answer: TypeAlias = Callable[[Sequence[str]], tuple[FloatArray, IntArray]]
 """Texts to probabilities (n, labels), a row of NaN where there is no answer, and to what is answered (n,) or
 (n, labels), -1 or 0 there."""
+Undo: TypeAlias = Callable[[Sequence[str], FloatArray], FloatArray]
+"""Texts, and a model's probabilities of them, to the probabilities before calibration; both of shape (n, labels)."""
 
 _LATENCY_TEXTS, _LATENCY_SECONDS = 50, 2.0
 _CHUNK = 2048
@@ -50,7 +53,7 @@ class Model:
         labels: Label of each column.
         answer: See :data:`Answer`.
         size: Bytes of its files; None where it has none.
-        manifest: Of its artefact, for the figures before calibration; None where there is none.
+        undo: For the figures before calibration; None where it is not known.
     """
 
     name: str
@@ -58,7 +61,7 @@ class Model:
     answer: Answer
     multi_label: bool = False
     size: int | None = None
-    manifest: Manifest | None = None
+    undo: Undo | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,13 @@ def of_predictor(
     *,
     multi_label: bool = False,
     size: int | None = None,
-    manifest: Manifest | None = None,
+    calibration: Calibration | None = None,
 ) -> Model:
-    """A predictor as a model: it answers what :func:`healdag.predictors.decide` makes of its probabilities."""
+    """A predictor as a model: it answers what :func:`healdag.predictors.decide` makes of its probabilities.
+
+    Args:
+        calibration: What its artefact says; None for a predictor without one.
+    """
 
     def answer(texts: Sequence[str]) -> tuple[FloatArray, IntArray]:
         cleaned = [clean_text(text) for text in texts]
@@ -110,7 +117,14 @@ def of_predictor(
         said[np.isnan(probabilities).any(axis=1)] = 0 if multi_label else -1
         return probabilities, said
 
-    return Model(predictor.name, tuple(predictor.labels), answer, multi_label, size, manifest)
+    def undo(texts: Sequence[str], probabilities: FloatArray) -> FloatArray:
+        assert calibration is not None
+        if calibration.method == "temperature":  # at no cost; the others have to be asked once more
+            return without_temperature(probabilities, calibration, multi_label=multi_label)
+        return np.asarray(predictor.uncalibrated([clean_text(text) for text in texts]))  # type: ignore[attr-defined]
+
+    name, labels = predictor.name, tuple(predictor.labels)
+    return Model(name, labels, answer, multi_label, size, undo if calibration is not None else None)
 
 
 def evaluate_model(
@@ -154,13 +168,13 @@ def measure(
     texts = [raw_text(row) for row in rows]
     given = _ask(model, texts) if answered is None else answered
     probabilities, predicted = given.probabilities.copy(), given.predicted
-    silent = np.isnan(probabilities).any(axis=1)
+    silent = np.asarray(np.isnan(probabilities).any(axis=1))
     probabilities[silent] = 0.5 if model.multi_label else 1 / len(model.labels)
     figures = evaluate(probabilities, truth, model.labels, multi_label=model.multi_label, predicted=predicted)
     per_class = figures.pop("per_class")
     figures |= {
         "intervals": intervals(truth, predicted, len(model.labels)),
-        **_confidence(model, probabilities, truth),
+        **_confidence(model, texts, probabilities, silent, truth),
         "unanswered": int(silent.sum()),
         "latency_ms": {"single": _single_latency(model, texts), "batch": round(given.ms, 3)},
         "per_class": per_class,
@@ -213,12 +227,15 @@ def intervals(truth: IntArray, predicted: IntArray, k: int) -> dict[str, list[fl
     return {name: list(bootstrap_interval(figure, truth, predicted)) for name, figure in figures.items()}
 
 
-def _confidence(model: Model, probabilities: FloatArray, truth: IntArray) -> dict[str, float | None]:
+def _confidence(
+    model: Model, texts: Sequence[str], probabilities: FloatArray, silent: npt.NDArray[np.bool_], truth: IntArray
+) -> dict[str, float | None]:
     """Mean confidence now and before calibration; multi-label: of the decision about each label."""
     result: dict[str, float | None] = {"confidence": _mean_confidence(probabilities, model.multi_label)}
     result |= {"confidence_before": None, "ece_before": None}
-    if model.manifest is not None:
-        before = uncalibrated(probabilities, model.manifest)
+    if model.undo is not None:
+        before = model.undo(texts, probabilities)
+        before[silent] = probabilities[silent]
         result["confidence_before"] = _mean_confidence(before, model.multi_label)
         error = expected_calibration_error(before, truth, multi_label=model.multi_label)
         result["ece_before"] = round(error, 4)
@@ -230,14 +247,14 @@ def _mean_confidence(probabilities: FloatArray, multi_label: bool) -> float:
     return round(float(sure.mean()), 4)
 
 
-def uncalibrated(probabilities: FloatArray, manifest: Manifest) -> FloatArray:
-    """The probabilities that a model gave before its manifest's temperature and bias were applied.
+def without_temperature(probabilities: FloatArray, calibration: Calibration, *, multi_label: bool) -> FloatArray:
+    """The probabilities that a model gave before temperature scaling.
 
     Exact but for rounding, and for texts longer than the model reads at once, whose windows were averaged afterwards.
     """
-    logits = logits_of(probabilities, multi_label=manifest.multi_label)
-    bias = np.asarray(manifest.bias) if manifest.bias else 0.0
-    return calibrate((logits - bias) * manifest.temperature, multi_label=manifest.multi_label)
+    logits = logits_of(probabilities, multi_label=multi_label)
+    bias = np.asarray(calibration.bias) if calibration.bias else 0.0
+    return calibrate((logits - bias) * calibration.temperature, multi_label=multi_label)
 
 
 def _single_latency(model: Model, texts: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""Figures that say how good probabilities are, and the calibration and thresholds that make them mean something."""
+"""Figures that say how good probabilities are, and the thresholds that make answers of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UsageError
-from ...predictors import FloatArray, calibrate, decide
+from ...predictors import FloatArray, decide
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Objective: TypeAlias = Literal["argmax", "f1", "macro_f1"]
 
-_FOLDS = 5
+FOLDS = 5
 _SWEEPS = 3
 _STEPS = np.exp(np.linspace(np.log(0.2), np.log(5.0), 41))
 """Factors by which one label's threshold is tried beside the others'."""
@@ -32,11 +32,11 @@ def evaluate(
     """How good probabilities and the answers made from them are; every figure is rounded to four decimals.
 
     Both forms have ``n``, ``accuracy``, ``macro_f1``, ``weighted_f1``, ``macro_precision``, ``macro_recall``,
-    ``roc_auc``, ``ece``, ``brier``, ``log_loss`` and ``per_class`` (precision, recall, f1, support, roc_auc).
+    ``roc_auc``, the :func:`probability_figures` and ``per_class`` (precision, recall, f1, support, roc_auc).
     Single-label: ``roc_auc`` is one-vs-rest. Multi-label: ``accuracy`` is the share of rows with every label right,
-    and there are ``subset_accuracy`` (the same), ``micro_f1``, ``average_precision`` and ``hamming_loss`` besides;
-    ``ece``, ``brier`` and ``log_loss`` are means over the labels. ``roc_auc`` and ``average_precision`` are means
-    over the labels that have right and wrong rows; None where no label has.
+    and there are ``subset_accuracy`` (the same), ``micro_f1``, ``average_precision`` and ``hamming_loss`` besides.
+    ``roc_auc`` and ``average_precision`` are means over the labels that have right and wrong rows; None where no
+    label has.
 
     Args:
         probabilities: Array of shape (n, labels); rows sum to 1, or multi-label: each is from 0 to 1.
@@ -59,7 +59,7 @@ def evaluate(
     if multi_label:
         peaks = [_average_precision(right[:, j], probabilities[:, j]) for j in range(len(labels))]
         figures["average_precision"] = _mean_of_defined(peaks)
-    figures |= _probability_figures(probabilities, truth, multi_label=multi_label)
+    figures |= probability_figures(probabilities, truth)
     precision, recall, f1 = precision_recall_f1(truth, predicted, len(labels))
     per_class = {
         label: {
@@ -91,19 +91,31 @@ def _answer_figures(truth: IntArray, predicted: IntArray, k: int) -> dict[str, f
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def _probability_figures(probabilities: FloatArray, truth: IntArray, *, multi_label: bool) -> dict[str, float]:
-    safe = np.clip(probabilities, 1e-12, 1.0)
-    if multi_label:
-        unsafe = np.clip(1.0 - probabilities, 1e-12, 1.0)
-        ece = float(np.mean([_label_ece(probabilities[:, j], truth[:, j]) for j in range(truth.shape[1])]))
-        brier = float(((probabilities - truth) ** 2).mean())
-        loss = float(-(truth * np.log(safe) + (1 - truth) * np.log(unsafe)).mean())
-    else:
-        ece = expected_calibration_error(probabilities, truth)
-        brier = float(((probabilities - one_hot(truth, probabilities.shape[1])) ** 2).sum(axis=1).mean())
-        shares = safe / safe.sum(axis=1, keepdims=True)
-        loss = float(-np.log(shares[np.arange(len(truth)), truth]).mean())
-    return {"ece": round(ece, 4), "brier": round(brier, 4), "log_loss": round(loss, 4)}
+def probability_figures(probabilities: FloatArray, truth: IntArray) -> dict[str, float]:
+    """``ece``, ``adaptive_ece``, ``brier`` and ``log_loss``; multi-label: their means over the labels.
+
+    Args:
+        probabilities: Shape (n, labels).
+        truth: Shape (n,); multi-label: 0 or 1, shape (n, labels).
+    """
+    multi_label = truth.ndim == 2
+    right = truth if multi_label else one_hot(truth, probabilities.shape[1])
+    gaps = (probabilities - right) ** 2
+    figures = {
+        "ece": expected_calibration_error(probabilities, truth, multi_label=multi_label),
+        "adaptive_ece": expected_calibration_error(probabilities, truth, multi_label=multi_label, adaptive=True),
+        "brier": gaps.mean() if multi_label else gaps.sum(axis=1).mean(),
+        "log_loss": row_losses(probabilities, truth).mean() / (len(right[0]) if multi_label else 1),
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def row_losses(probabilities: FloatArray, truth: IntArray) -> FloatArray:
+    """Log loss of each row, shape (n,); multi-label: summed over the labels."""
+    safe = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    if truth.ndim == 2:
+        return np.asarray(-np.where(truth == 1, np.log(safe), np.log(1 - safe)).sum(axis=1))
+    return np.asarray(-np.log(safe[np.arange(len(truth)), truth]))
 
 
 def _check_shapes(probabilities: FloatArray, truth: IntArray, k: int, multi_label: bool) -> None:
@@ -179,24 +191,33 @@ def _mean_of_defined(values: Sequence[float | None]) -> float | None:
 
 
 def expected_calibration_error(
-    probabilities: FloatArray, truth: IntArray, bins: int = 15, *, multi_label: bool = False
+    probabilities: FloatArray, truth: IntArray, bins: int = 15, *, multi_label: bool = False, adaptive: bool = False
 ) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins, weighted by size (Naeini et al. 2015).
+    """Mean gap between confidence and accuracy over bins, weighted by size (Naeini et al. 2015).
 
     Multi-label: the mean over the labels of the gap between a label's probability and how often it is right.
+
+    Args:
+        adaptive: Bins of equally many rows, see :func:`adaptive_gap`, and not of equal width.
     """
+    gap = adaptive_gap if adaptive else binned_gap
     if multi_label:
-        return float(np.mean([_label_ece(probabilities[:, j], truth[:, j], bins) for j in range(truth.shape[1])]))
-    return binned_gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth, bins)
-
-
-def _label_ece(probability: FloatArray, right: IntArray, bins: int = 15) -> float:
-    return binned_gap(probability, right == 1, bins)
+        return float(np.mean([gap(probabilities[:, j], truth[:, j] == 1, bins) for j in range(truth.shape[1])]))
+    return gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth, bins)
 
 
 def binned_gap(confidence: FloatArray, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
     """Mean gap between confidence and share of right answers over equal-width bins, weighted by size; shapes (n,)."""
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return _gap(confidence, right, np.minimum((confidence * bins).astype(int), bins - 1), bins)
+
+
+def adaptive_gap(confidence: FloatArray, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
+    """The same over bins of equally many rows (Nguyen & O'Connor 2015, EMNLP); equal confidences share a bin."""
+    edges = np.quantile(confidence, np.arange(1, bins) / bins)
+    return _gap(confidence, right, np.searchsorted(edges, confidence, side="right"), bins)
+
+
+def _gap(confidence: FloatArray, right: npt.NDArray[np.bool_], place: IntArray, bins: int) -> float:
     gaps = (abs(confidence[place == b].sum() - right[place == b].sum()) for b in range(bins))
     return float(sum(gaps)) / max(len(right), 1)
 
@@ -220,44 +241,6 @@ def bootstrap_interval(
     values = [metric(truth[rows], predicted[rows]) for rows in draws]
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return round(float(low), 4), round(float(high), 4)
-
-
-def fit_calibration(
-    logits: FloatArray, truth: IntArray, *, with_bias: bool, multi_label: bool = False
-) -> tuple[float, tuple[float, ...]]:
-    """Temperature, and a bias per label, that minimise the log loss of :func:`healdag.predictors.calibrate`.
-
-    Class weights in training and a training mix that is not the field's shift the class shares; the bias puts them
-    back. A small penalty on the bias keeps rare classes stable, and the temperature stays between 0.02 and 50 where
-    few rows would drive it further.
-
-    Args:
-        logits: Shape (n, labels); see :func:`healdag.predictors.logits_of`.
-        truth: Shape (n,); multi-label: 0 or 1, shape (n, labels).
-
-    Returns:
-        Temperature and bias; the bias is empty without ``with_bias``. Without rows: 1 and an empty bias.
-    """
-    from scipy.optimize import minimize
-
-    n, k = logits.shape
-    if n == 0:
-        return 1.0, ()
-    right = truth if multi_label else one_hot(truth, k)
-
-    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
-        temperature, bias = float(np.exp(parameters[0])), parameters[1:]
-        scaled = logits / temperature + (bias if with_bias else 0.0)
-        total = np.logaddexp(0, scaled).sum() if multi_label else np.logaddexp.reduce(scaled, axis=1).sum()
-        gap = calibrate(logits, temperature, bias.tolist(), multi_label=multi_label) - right
-        slope = np.array([-(gap * logits).sum() / temperature, *(gap.sum(axis=0) if with_bias else ())]) / n
-        slope[1:] += 2e-4 * bias
-        return float(total - (right * scaled).sum()) / n + 1e-4 * float((bias**2).sum()), slope
-
-    start = np.zeros(1 + (k if with_bias else 0))
-    limits = [(float(np.log(0.02)), float(np.log(50.0))), *([(None, None)] * (len(start) - 1))]
-    best = minimize(loss, start, method="L-BFGS-B", jac=True, bounds=limits).x
-    return round(float(np.exp(best[0])), 5), tuple(round(float(b), 5) for b in best[1:])
 
 
 def fit_thresholds(
@@ -316,9 +299,9 @@ def _label_threshold(probability: FloatArray, truth: IntArray) -> float:
         top = grid[curve >= curve.max() - 1e-12]
         return float(top[len(top) // 2])  # the middle of equals is the safest of them
 
-    folds = _folds(truth)
+    folds = stratified_folds(truth)
     said = np.zeros(len(truth), dtype=bool)
-    for fold in range(_FOLDS):
+    for fold in range(FOLDS):
         said[folds == fold] = probability[folds == fold] >= best(folds != fold)
     plain = probability >= 0.5
     gain = _f1(right, said) - _f1(right, plain)
@@ -329,21 +312,21 @@ def _f1(right: npt.NDArray[np.bool_], said: npt.NDArray[np.bool_]) -> float:
     return 2 * int((right & said).sum()) / max(int(right.sum()) + int(said.sum()), 1)
 
 
-def _folds(truth: IntArray) -> IntArray:
+def stratified_folds(truth: IntArray) -> IntArray:
     """Fold of each row, 0 to 4, every class spread evenly; the same at each call."""
     shuffled = np.random.default_rng(13).permutation(len(truth))
     folds = np.zeros(len(truth), dtype=np.int64)
     for label in np.unique(truth):
         rows = shuffled[truth[shuffled] == label]
-        folds[rows] = np.arange(len(rows)) % _FOLDS
+        folds[rows] = np.arange(len(rows)) % FOLDS
     return folds
 
 
 def _macro_f1_thresholds(probabilities: FloatArray, truth: IntArray) -> tuple[float, ...] | None:
     k = probabilities.shape[1]
-    folds = _folds(truth)
+    folds = stratified_folds(truth)
     crossed = np.zeros(len(truth), dtype=np.int64)
-    for fold in range(_FOLDS):
+    for fold in range(FOLDS):
         held_out = folds == fold
         if held_out.all() or not held_out.any():
             return None

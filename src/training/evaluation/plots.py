@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import MissingExtraError, UsageError
+from ...predictors import FloatArray
 from .metrics import IntArray, precision_recall_f1
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -188,6 +190,66 @@ def _lines(axes: Any, history: Sequence[Mapping[str, Any]], names: Mapping[str, 
     axes.set_xlabel("epoch")
     axes.grid(color="#DDDDDD")
     axes.set_axisbelow(True)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A model's probabilities of held-out rows before and after something, shape (n, labels) each, and the truth.
+
+    Attributes:
+        truth: Shape (n,); multi-label: 0 or 1, shape (n, labels).
+    """
+
+    name: str
+    truth: IntArray
+    before: FloatArray
+    after: FloatArray
+
+
+def reliability_png(path: Path, models: Sequence[Reliability], bins: int = 15) -> None:
+    """Draws confidence against the share of right answers, and how often each confidence occurs, per model.
+
+    Single-label: the likeliest label's probability. Multi-label: every label's, against how often the label is right.
+    The more rows a bin has, the larger its dot; the line goes through bins with one row of a hundred at least.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure = _figure(3.4 * len(models) + 0.6, 4.6)
+    axes = figure.subplots(2, len(models), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1))
+    edges = np.linspace(0, 1, bins + 1)
+    for model, (curve, counts) in zip(models, axes.T, strict=True):
+        curve.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
+        ways = (("before", model.before, GREY, "white"), ("after", model.after, BLUE, BLUE))
+        for name, values, colour, filling in ways:
+            sure, right = _confidences(values, model.truth)
+            place = np.minimum((sure * bins).astype(int), bins - 1)
+            n = np.bincount(place, minlength=bins)
+            there = n > 0
+            x = np.bincount(place, sure, minlength=bins)[there] / n[there]
+            y = np.bincount(place, right, minlength=bins)[there] / n[there]
+            share = n[there] / len(sure)
+            curve.scatter(x, y, 12 + 120 * np.sqrt(share), color=filling, edgecolors=colour, label=name, zorder=3)
+            telling = share >= 0.01  # a line through bins of a few rows would show their chance
+            curve.plot(x[telling], y[telling], color=colour, lw=1)
+            counts.stairs(n, edges, color=colour, fill=name == "after", alpha=0.6 if name == "after" else 1)
+        curve.set_title(_short(model.name), fontsize=10.5)
+        counts.set_yscale("symlog", linthresh=10)
+        counts.set_xlabel("confidence")
+        for each in (curve, counts):
+            each.grid(color="#DDDDDD")
+            each.set_axisbelow(True)
+    axes[0, 0].set_ylabel("share right")
+    axes[1, 0].set_ylabel("rows" if models[0].truth.ndim == 1 else "labels of rows")
+    axes[0, 0].legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _confidences(probabilities: FloatArray, truth: IntArray) -> tuple[FloatArray, IntArray]:
+    """Confidence and 1 where it is right, else 0; shape (n,), multi-label (n * labels,)."""
+    if truth.ndim == 2:
+        return probabilities.ravel(), truth.ravel()
+    return probabilities.max(axis=1), np.asarray(probabilities.argmax(axis=1) == truth, dtype=np.int64)
 
 
 def comparison_png(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
