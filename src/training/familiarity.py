@@ -14,9 +14,9 @@ from ..predictors import Familiarity, FloatArray
 
 LAYER_SHARE = 2 / 3
 """Depth of the layer that is looked at. Of the seven of MiniLM, first tokens and means, with four ways to measure
-distance, the mean of layer 4 told our foreign texts from dair_emotion's and TweetEval's best (AUROC 0.96 and 0.95 on the
-half of them that chose nothing; on GoEmotions 0.97): deeper layers know little but the labels, flatter ones little but
-words and length."""
+distance, the mean of layer 4 told our foreign texts from dair_emotion's and TweetEval's best (AUROC 0.96 and 0.95 on
+the half of them that chose nothing; on GoEmotions 0.97): deeper layers know little but the labels, flatter ones little
+but words and length."""
 QUANTILE = 0.99
 FOREIGN_SHARE = 0.05
 """Share of texts, among those that are sent to a classifier, that are taken to be none that it is about."""
