@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Source = Literal["model", "emoji", "backup", "memory", "human", "pending", "abstain"]
-Reason = Literal["low_confidence", "sarcasm", "unreadable", "model_error", "budget"]
+Reason = Literal["low_confidence", "sarcasm", "unreadable", "unfamiliar", "model_error", "budget"]
 
 
 class Attempt(BaseModel):
@@ -56,6 +56,11 @@ class Classification(BaseModel):
     reasons: tuple[Reason, ...] = Field(default=(), description="Why the primary's answer was doubted.")
     sarcasm: float | None = Field(
         default=None, description="Probability, 0 to 1, that the text is sarcastic; None where it was not looked for."
+    )
+    unfamiliar: float | None = Field(
+        default=None,
+        description="Distance from the training texts, in units of what 99 % of their like stay below; above 1 it is "
+        "unlike them. None where that is not known.",
     )
     attempts: tuple[Attempt, ...] = Field(default=(), description="Every answer that was given, in order.")
     decision_id: str = Field(description="Identifies this decision, for reviews and corrections.")

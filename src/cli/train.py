@@ -90,7 +90,8 @@ def train(
         typer.Option(
             "--steps",
             metavar="A,B",
-            help="What to make, of: model, backups (or the name of one), tfidf, tfidf_lr, tfidf_svm, ensemble.",
+            help="What to make, of: model, backups (or the name of one), tfidf, tfidf_lr, tfidf_svm, ensemble, "
+            "confidence, familiarity.",
         ),
     ] = ",".join(STEPS),
     resume: Annotated[
@@ -327,7 +328,7 @@ def default_models() -> Path:
 
 
 def _steps(text: str, task: Task) -> tuple[str, ...]:
-    known = (*STEPS, "tfidf_lr", "tfidf_svm")
+    known = (*STEPS, "tfidf_lr", "tfidf_svm", "familiarity")
     there = [*known, *(name for name in task.backups if name not in known)]
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in there]

@@ -17,6 +17,8 @@ from ..config import DagSettings, Settings
 from ..errors import ArtifactError, ConfigError
 from ..nodes import Decider, Trust
 from ..nodes.label_sets import LabelSets
+from ..predictors import Familiarity, Predictor
+from ..predictors.restricted import whole
 
 MaxError = float | Mapping[str, float]
 
@@ -52,7 +54,15 @@ def changed_settings(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name, is_other in given.items() if is_other)
 
 
-def trust_of(origin: Origin, decider: Decider, dag: DagSettings) -> Trust:
+def familiarity_of(primary: Predictor) -> Familiarity | None:
+    """What the primary knows of its training texts."""
+    found = getattr(whole(primary), "familiarity", None)
+    return found if isinstance(found, Familiarity) else None
+
+
+def trust_of(
+    origin: Origin, decider: Decider, dag: DagSettings, familiarity: Familiarity | None, prior: Mapping[str, float]
+) -> Trust:
     """The node that says how sure the final answer is, which answers keep the budget, and which labels are possible.
 
     Raises:
@@ -65,7 +75,7 @@ def trust_of(origin: Origin, decider: Decider, dag: DagSettings) -> Trust:
     promises = {"max_error": dag.max_error, "label_set": dag.label_set}
     asked = ", ".join(f"{name}={value!r}" for name, value in promises.items() if value is not None)
     if not asked:
-        return Trust(decider, model)
+        return Trust(decider, model, familiarity=familiarity, prior=prior)
     if dag.label_set is not None and decider.multi_label:
         raise ConfigError(
             f"label_set={dag.label_set!r}: answers of this task are lists of labels already; leave it out"
@@ -87,7 +97,7 @@ def trust_of(origin: Origin, decider: Decider, dag: DagSettings) -> Trust:
     verify_certificate(certificate, covered_files(origin.folder, origin.detector), origin.folder)
     least = None if dag.max_error is None else _least(certificate, decider.labels, dag.max_error, dag.certainty)
     sets = None if dag.label_set is None else LabelSets(certificate.scores, decider.labels, dag.label_set)
-    return Trust(decider, model, least, sets)
+    return Trust(decider, model, least, sets, familiarity, prior)
 
 
 def _least(certificate: Certificate, labels: Sequence[str], max_error: MaxError, certainty: float) -> dict[str, float]:

@@ -24,7 +24,7 @@ from ..predictors.emoji import EmojiLexicon, lexicon_labels
 from ..predictors.restricted import Restricted, check_label_prior, check_labels, whole
 from ..store import DecisionLog
 from ..summarizer import Condenser, load_summarizer
-from .budget import Origin, changed_settings, trust_of
+from .budget import Origin, changed_settings, familiarity_of, trust_of
 from .build import Nodes, build_graph
 from .classifier import Classifier, Engine
 
@@ -363,6 +363,7 @@ def _engine(
     decider = Decider(
         tuple(models.primary.labels), policy.thresholds, is_multi_label(models.primary), policy.set_calibration
     )
+    prior = dict(zip(models.all_labels, models.prior, strict=True))
     nodes = Nodes(
         preprocess=Preprocess(_lexicon(models.all_labels, decider), dag.max_chars),
         memory=Memory(store, models.task, decider),
@@ -370,7 +371,7 @@ def _engine(
         sarcasm=Sarcasm(models.detector),
         check=Check(decider, threshold, dag.sarcasm_threshold),
         backup=Backup(models.ladder, decider, threshold),
-        trust=trust_of(origin, decider, dag),
+        trust=trust_of(origin, decider, dag, familiarity_of(models.primary), prior),
         review=Review(decider, policy.review_threshold if dag.threshold is None else dag.threshold),
         finalize=Finalize(decider, models.version),
         condense=Condense(condenser, whole(models.primary)) if condenser is not None else None,

@@ -52,6 +52,7 @@ class State(TypedDict, total=False):
     primary: list[AnswerDict]  # N answers of the primary
     whole: list[Row | None]  # N rows over all the task's labels, where the answers are restricted to some
     unreadable: list[float]  # N shares of the text that the primary cannot read
+    unfamiliar: list[float | None]  # N distances from the training texts, 1 at the limit; None where not known
     # sarcasm
     sarcasm: list[float | None]  # N probabilities; None where it was not looked for
     # check

@@ -26,7 +26,7 @@ class Check:
     sarcasm_threshold: float
 
     def __call__(self, state: Any) -> dict[str, Any]:
-        """Reasons: model_error, low_confidence, sarcasm, unreadable."""
+        """Reasons: model_error, low_confidence, sarcasm, unreadable, unfamiliar."""
         reasons: list[list[str]] = [[] for _ in state["clean"]]
         for i in pending_rows(state):
             row = state["primary"][i]["probabilities"]
@@ -39,4 +39,7 @@ class Check:
                 reasons[i].append("sarcasm")
             if state["unreadable"][i] >= UNREADABLE_SHARE:
                 reasons[i].append("unreadable")
+            distance = state["unfamiliar"][i]
+            if distance is not None and distance > 1.0:
+                reasons[i].append("unfamiliar")
         return {"reasons": reasons}

@@ -12,7 +12,7 @@ from .records import AnswerDict, pending_rows
 
 @dataclass(frozen=True)
 class Classify:
-    """Writes primary and unreadable; and whole, the answers over all labels, where the primary is restricted to some.
+    """Writes primary, unreadable and unfamiliar; and whole, over all labels, where the primary is restricted to some.
 
     Attributes:
         primary: The classifier.
@@ -41,7 +41,10 @@ class Classify:
         ]
         for i, row, error in zip(rows, own.rows, own.errors, strict=True):
             primary[i] = {"by": self.primary.name, "probabilities": row, "ms": own.ms, "error": error}
-        written: dict[str, Any] = {"primary": primary, "unreadable": unreadable}
+        unfamiliar: list[float | None] = [None] * len(primary)
+        for i, distance in zip(rows, answers.distances or [None] * len(rows), strict=True):
+            unfamiliar[i] = distance
+        written: dict[str, Any] = {"primary": primary, "unreadable": unreadable, "unfamiliar": unfamiliar}
         if isinstance(self.primary, Restricted):
             said = dict(zip(rows, mixed, strict=True))
             written["whole"] = [said.get(i) for i in range(len(primary))]

@@ -54,6 +54,7 @@ class Finalize:
             "label_set": (state.get("label_sets") or [None] * (i + 1))[i],
             "reasons": reasons,
             "sarcasm": (state.get("sarcasm") or [None] * (i + 1))[i],
+            "unfamiliar": (state.get("unfamiliar") or [None] * (i + 1))[i],
             "attempts": shown,
             "decision_id": state["ids"][i],
             "model_version": self.model_version,

@@ -19,6 +19,7 @@ _EMPTY: dict[str, Any] = {
     "primary": [],
     "whole": [],
     "unreadable": [],
+    "unfamiliar": [],
     "sarcasm": [],
     "reasons": [],
     "backup": [],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..artifacts import ConfidenceModel
+from ..predictors import Familiarity
 from .decider import Decider
 from .label_sets import LabelSets
 from .records import EMOJI, Label, Row, standing
@@ -26,6 +29,8 @@ class Trust:
         model: Learned from held-out answers of the graph; None: the answer's own probability.
         least: Confidence from which an answer keeps the error budget, by label, with the entry "" for labels without
             one of their own and for lists; None: no budget, every answer is given.
+        familiarity: Says how likely a text is none that the task is about; None: nothing is known about that.
+        prior: Share of each label in the calibration data: what is known of the answer to such a text.
         label_sets: Makes the labels that cannot be ruled out; None: they are not asked for.
     """
 
@@ -33,6 +38,8 @@ class Trust:
     model: ConfidenceModel | None = None
     least: Mapping[str, float] | None = None
     label_sets: LabelSets | None = None
+    familiarity: Familiarity | None = None
+    prior: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """A row that has been answered by a person is left alone; one without any answer has no confidence."""
@@ -48,6 +55,8 @@ class Trust:
             label, confidence = self.decider.name(row)
             if self.model is not None and by != EMOJI:
                 confidence = self.model.probability(features_of(state, i, self.decider))
+            if by != EMOJI:
+                confidence = self._tempered(confidence, label, state["unfamiliar"][i])
             found[i] = confidence
             accepted[i] = self.least is None or confidence >= self._needed(label)
         return {"trust": found, "accepted": accepted, "label_sets": self._sets(state, found)}
@@ -60,6 +69,14 @@ class Trust:
             for i, one in zip(answered, self.label_sets(rows), strict=True):
                 sets[i] = one
         return sets
+
+    def _tempered(self, confidence: float, label: Label, distance: float | None) -> float:
+        """The confidence, as far as the text is one that the task is about; of the others only the prior is known."""
+        if self.familiarity is None or distance is None:
+            return confidence
+        foreign = float(self.familiarity.foreign(np.array([distance]))[0])
+        known = self.prior.get(label, 0.0) if isinstance(label, str) else 0.0
+        return (1 - foreign) * confidence + foreign * min(known, confidence)
 
     def _needed(self, label: Label) -> float:
         least = self.least or {}

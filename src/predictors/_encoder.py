@@ -151,11 +151,20 @@ class Encoder:
         the seventh digit, and a text's answer should not depend on what else is in its batch.
         """
         exact = self.pooled(texts, lambda logits: calibrate(logits, calibration, multi_label=multi_label))
-        if multi_label:
-            return np.asarray(np.clip(exact, ROUNDING, 1.0 - ROUNDING).round(DECIMALS), dtype=np.float64)
-        rounded = np.round(np.maximum(exact, ROUNDING), DECIMALS)
-        result: FloatArray = rounded / rounded.sum(axis=1, keepdims=True)
-        return result
+        return _rounded(exact, multi_label=multi_label)
+
+    def examine(
+        self, texts: Sequence[TextInput], layer: int, calibration: Calibration, *, multi_label: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
+        """The same, and in the same pass each text's mean hidden state of a layer: shape (len(texts), d).
+
+        Args:
+            layer: 0 for the embeddings, then one per layer.
+        """
+        values, hidden = self._pooled(
+            texts, lambda logits: calibrate(logits, calibration, multi_label=multi_label), layer
+        )
+        return _rounded(values, multi_label=multi_label), hidden
 
     def pooled(self, texts: Sequence[TextInput], function: Callable[[FloatArray], FloatArray]) -> FloatArray:
         """Means of ``function(logits)`` over each text's windows, weighted by their tokens.
@@ -167,18 +176,29 @@ class Encoder:
         Returns:
             Array of shape (len(texts), number of labels); NaN for a text of which the tokenizer leaves no token.
         """
+        return self._pooled(texts, function, None)[0]
+
+    def _pooled(
+        self, texts: Sequence[TextInput], function: Callable[[FloatArray], FloatArray], layer: int | None
+    ) -> tuple[FloatArray, FloatArray]:
         encodings = self._tokenizer.encode_batch(list(texts))
         windows = [_Window(i, e) for i, first in enumerate(encodings) for e in (first, *first.overflowing) if e.ids]
         windows.sort(key=lambda window: len(window.encoding.ids))
+        width = 0 if layer is None else int(self.model.config.hidden_size)
         result: FloatArray = np.zeros((len(encodings), int(self.model.config.num_labels)))
+        hidden: FloatArray = np.zeros((len(encodings), width))
         weights: FloatArray = np.zeros((len(encodings), 1))
         for batch in self._batches(windows):
-            rows = function(self._forward(batch))
-            for window, row in zip(batch, rows, strict=True):
+            logits, states = self._forward(batch, layer)
+            for window, row, state in zip(batch, function(logits), states, strict=True):
                 weight = len(window.encoding.ids)
                 result[window.text] += weight * row
+                hidden[window.text] += weight * state
                 weights[window.text] += weight
-        return np.divide(result, weights, out=np.full_like(result, np.nan), where=weights > 0)
+        means = (
+            np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0) for sums in (result, hidden)
+        )
+        return next(means), next(means)
 
     def length(self, text: str) -> int:
         """Tokens of a text, special tokens included, counted up to one window."""
@@ -209,7 +229,8 @@ class Encoder:
         if batch:
             yield batch
 
-    def _forward(self, batch: list[_Window]) -> FloatArray:
+    def _forward(self, batch: list[_Window], layer: int | None = None) -> tuple[FloatArray, FloatArray]:
+        """Logits of shape (n, labels), and the windows' mean hidden states of the layer, (n, d); d is 0 without one."""
         import torch
 
         length = max(len(window.encoding.ids) for window in batch)
@@ -225,6 +246,19 @@ class Encoder:
         if self._takes_types:
             inputs["token_type_ids"] = types
         with torch.inference_mode():
-            logits = self.model(**{key: value.to(self.device) for key, value in inputs.items()}).logits
-        array: FloatArray = logits.double().cpu().numpy()
-        return array
+            inputs = {key: value.to(self.device) for key, value in inputs.items()}
+            outputs = self.model(**inputs, output_hidden_states=layer is not None)
+            logits: FloatArray = outputs.logits.double().cpu().numpy()
+            if layer is None:
+                return logits, np.zeros((len(batch), 0))
+            shares = inputs["attention_mask"].unsqueeze(2).float()
+            means = (outputs.hidden_states[layer].float() * shares).sum(1) / shares.sum(1)
+            return logits, means.double().cpu().numpy()
+
+
+def _rounded(exact: FloatArray, *, multi_label: bool) -> FloatArray:
+    if multi_label:
+        return np.asarray(np.clip(exact, ROUNDING, 1.0 - ROUNDING).round(DECIMALS), dtype=np.float64)
+    rounded = np.round(np.maximum(exact, ROUNDING), DECIMALS)
+    result: FloatArray = rounded / rounded.sum(axis=1, keepdims=True)
+    return result

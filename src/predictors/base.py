@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -31,8 +31,9 @@ class Predictor(Protocol):
 
     A predictor may have more: ``multi_label`` (True: each probability stands by itself, since a text can have several
     labels or none; False where it is missing), ``prior`` (share of each label in its training data),
-    ``unknown_share(texts)`` (share of each text that it cannot read) and ``uncalibrated(texts)`` (like
-    ``predict_proba``, before its calibration).
+    ``unknown_share(texts)`` (share of each text that it cannot read), ``uncalibrated(texts)`` (like ``predict_proba``,
+    before its calibration) and ``examine(texts)`` (its probabilities and, from the same pass, how far each text lies
+    from its training texts, or None; see :class:`healdag.predictors.Familiarity`).
     """
 
     name: str
@@ -68,11 +69,16 @@ class Spec:
 
 @dataclass(frozen=True)
 class Answers:
-    """What :func:`ask` brings back: one row per text, None where there is no answer, and then why."""
+    """What :func:`ask` brings back: one row per text, None where there is no answer, and then why.
+
+    Attributes:
+        distances: From the training texts; None where the predictor does not say.
+    """
 
     rows: list[Row | None]
     errors: list[str | None]
     ms: float
+    distances: list[float | None] | None = None
 
     @classmethod
     def failed(cls, n: int, error: str, ms: float = 0.0) -> Answers:
@@ -84,12 +90,16 @@ def ask(predictor: Predictor, texts: Sequence[str]) -> Answers:
     """Asks a predictor and turns whatever it does, failures included, into rows of plain floats."""
     start = time.perf_counter()
     try:
-        values = predictor.predict_proba(texts)
+        examine = getattr(predictor, "examine", None)
+        values, distances = examine(texts) if examine is not None else (predictor.predict_proba(texts), None)
     except Exception as error:  # a failing model is an answer ("none"), never a crash of the graph
         log.warning("predictor %r failed on %d texts: %s: %s", predictor.name, len(texts), type(error).__name__, error)
         return Answers.failed(len(texts), f"{type(error).__name__}: {error}", _ms(start, len(texts)))
     ms = _ms(start, len(texts))
-    return check_rows(values, len(texts), len(predictor.labels), ms, multi_label=is_multi_label(predictor))
+    answers = check_rows(values, len(texts), len(predictor.labels), ms, multi_label=is_multi_label(predictor))
+    if distances is None:
+        return answers
+    return replace(answers, distances=[float(d) if np.isfinite(d) else None for d in distances])
 
 
 def is_multi_label(predictor: Predictor) -> bool:

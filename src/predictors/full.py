@@ -24,4 +24,4 @@ def load(spec: Spec) -> Predictor:
         raise ArtifactError(
             f"the model in {str(spec.folder)!r} knows {names}, its manifest says {list(manifest.labels)}"
         )
-    return classifier_of(model, tokenizer, manifest, spec.options)
+    return classifier_of(model, tokenizer, manifest, spec.folder, spec.options)

@@ -10,6 +10,7 @@ from typing import Any
 from ..artifacts import UNCALIBRATED, WEIGHTS, Manifest, read_manifest, resolve_base, verify_sha256
 from ..errors import ArtifactError
 from ._encoder import Encoder, quiet_transformers
+from ._familiarity import FAMILIARITY, Familiarity, read_familiarity
 from .base import FloatArray, Predictor, Spec
 
 ADAPTER = "adapter_model.safetensors"
@@ -18,18 +19,43 @@ ADAPTER = "adapter_model.safetensors"
 class LoraClassifier:
     """Calibrated probabilities from an adapter on its base. See :class:`~healdag.predictors.base.Predictor`."""
 
-    def __init__(self, encoder: Encoder, manifest: Manifest, name: str = "model") -> None:
+    def __init__(
+        self, encoder: Encoder, manifest: Manifest, name: str = "model", familiarity: Familiarity | None = None
+    ) -> None:
         self.name = name
         self.labels = manifest.labels
         self.version = f"{manifest.task}/{manifest.version}"
         self.prior = manifest.prior
         self.multi_label = manifest.multi_label
         self._calibration = manifest.calibration
+        self.familiarity = familiarity
         self._encoder = encoder
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1, unless multi-label."""
         return self._encoder.predict_proba(texts, self._calibration, multi_label=self.multi_label)
+
+    def examine(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray | None]:
+        """Probabilities as above, and each text's distance from the training texts, shape (len(texts),), from one pass.
+
+        The distance is in units of what 99 % of held-out texts stay below, to three decimals; None where the artefact
+        holds no training texts' statistics.
+        """
+        if self.familiarity is None:
+            return self.predict_proba(texts), None
+        values, hidden = self._encoder.examine(
+            texts, self.familiarity.layer, self._calibration, multi_label=self.multi_label
+        )
+        return values, self.familiarity.distance(hidden).round(3)
+
+    def hidden(self, texts: Sequence[str], layer: int) -> FloatArray:
+        """Mean hidden states of a layer, shape (len(texts), d)."""
+        return self._encoder.examine(texts, layer, UNCALIBRATED, multi_label=self.multi_label)[1]
+
+    @property
+    def layers(self) -> int:
+        """How many layers the model has."""
+        return int(self._encoder.model.config.num_hidden_layers)
 
     def uncalibrated(self, texts: Sequence[str]) -> FloatArray:
         """The same as the model alone says it."""
@@ -61,11 +87,13 @@ def load(spec: Spec) -> Predictor:
     base = resolve_base(manifest.base.name, base_path=base_path, revision=manifest.base.revision)
     verify_sha256(base / WEIGHTS, manifest.base.sha256)
     model, tokenizer = load_merged(base, spec.folder, manifest.labels)
-    return classifier_of(model, tokenizer, manifest, options)
+    return classifier_of(model, tokenizer, manifest, spec.folder, options)
 
 
-def classifier_of(model: Any, tokenizer: Any, manifest: Manifest, options: Mapping[str, Any]) -> LoraClassifier:
-    """A loaded model as a predictor, with the options that every encoder has."""
+def classifier_of(
+    model: Any, tokenizer: Any, manifest: Manifest, folder: Path, options: Mapping[str, Any]
+) -> LoraClassifier:
+    """A loaded model as a predictor, with the options that every encoder has, and what its folder knows of texts."""
     encoder = Encoder(
         model,
         tokenizer,
@@ -74,7 +102,8 @@ def classifier_of(model: Any, tokenizer: Any, manifest: Manifest, options: Mappi
         tokens_per_batch=int(options.get("tokens_per_batch", 4096)),
         device=str(options.get("device", "auto")),
     )
-    return LoraClassifier(encoder, manifest, name=str(options.get("name", "model")))
+    known = read_familiarity(folder) if FAMILIARITY in manifest.files else None
+    return LoraClassifier(encoder, manifest, str(options.get("name", "model")), known)
 
 
 def load_merged(base: Path, adapter: Path, labels: Sequence[str]) -> tuple[Any, Any]:

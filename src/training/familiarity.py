@@ -7,10 +7,17 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
-from ..predictors import Familiarity, FloatArray
+from ..artifacts import read_manifest
+from ..errors import UsageError
+from ..predictors import FAMILIARITY, Familiarity, FloatArray, Spec, load_predictor
+from ..predictors.lora import LoraClassifier
+from ..text import clean_text
+from .data import texts_of
+from .datasets import Example
 
 LAYER_SHARE = 2 / 3
 """Depth of the layer that is looked at. Of the seven of MiniLM, first tokens and means, with four ways to measure
@@ -22,7 +29,7 @@ FOREIGN_SHARE = 0.05
 """Share of texts, among those that are sent to a classifier, that are taken to be none that it is about."""
 LEAST_AUROC = 0.8
 """Below it our foreign texts are not foreign to this task, such as code to a classifier of code."""
-MOST_ROWS = 4000
+MOST_ROWS = 2000
 
 log = logging.getLogger("healdag")
 Features = Callable[[Sequence[str]], FloatArray]
@@ -39,12 +46,33 @@ def foreign_texts(split: str) -> list[str]:
         if path.name.endswith(".jsonl"):
             texts += [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
     half = {"train": 0, "test": 1}[split]
-    return [text for text in texts if hashlib.sha256(text.encode()).digest()[0] % 2 == half]
+    chosen = (clean_text(text) for text in texts if hashlib.sha256(text.encode()).digest()[0] % 2 == half)
+    return [text for text in chosen if text]
 
 
 def layer_of(layers: int) -> int:
     """The hidden state that is looked at, of a model with so many layers."""
     return max(1, round(LAYER_SHARE * layers))
+
+
+def write_familiarity(folder: Path, rows: Sequence[Example], held_out: Sequence[Example], seed: int) -> str:
+    """Fits and writes the familiarity of an adapter, or of a fully fine-tuned model; returns the file's name.
+
+    Args:
+        folder: The artefact; its manifest has to vouch for the file yet.
+        rows: What it was trained on.
+
+    Raises:
+        UsageError: a model without hidden layers.
+    """
+    manifest = read_manifest(folder)
+    model = load_predictor(manifest.kind, Spec(manifest.labels, folder, multi_label=manifest.multi_label))
+    if not isinstance(model, LoraClassifier):
+        raise UsageError(f"a model of kind {manifest.kind!r} has no hidden layers to measure distances in")
+    layer = layer_of(model.layers)
+    found = fit_familiarity(layer, lambda texts: model.hidden(texts, layer), texts_of(rows), texts_of(held_out), seed)
+    found.save(folder)
+    return FAMILIARITY
 
 
 def fit_familiarity(
@@ -54,7 +82,7 @@ def fit_familiarity(
 
     Args:
         layer: What ``features`` looks at.
-        training: Texts that the model was trained on; of more than 4,000 a sample is taken.
+        training: Texts that the model was trained on; of more than 2,000 a sample is taken.
         held_out: Others of the same kind, at least one.
         seed: Of the sample.
     """
@@ -64,7 +92,7 @@ def fit_familiarity(
 
     generator = np.random.default_rng(seed)
     known = features([training[i] for i in generator.permutation(len(training))[:MOST_ROWS]])
-    others = features([held_out[i] for i in generator.permutation(len(held_out))[:MOST_ROWS]])
+    others = features([held_out[i] for i in generator.permutation(len(held_out))[: MOST_ROWS // 2]])
     mean = known.mean(axis=0)
     whitening = np.linalg.cholesky(LedoitWolf().fit(known).precision_)
     found = Familiarity(layer, mean, np.asarray(whitening), limit=1.0, slope=0.0, offset=-np.inf)

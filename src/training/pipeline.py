@@ -33,6 +33,7 @@ from .classical import KINDS, Kind, train_classical
 from .data import HELD_OUT, data_hash, held_out_rows, load_split, prior_of, targets
 from .datasets import Example, Split, read_examples
 from .evaluation.plots import training_curves_png
+from .familiarity import write_familiarity
 from .model_card import model_card
 from .tasks import Task, load_task
 from .versions import RUNS, current_version
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 
 STEPS = ("model", "backups", "tfidf", "ensemble")
 """'backups' are all that the task names; one of them alone is asked for by its name. So are 'tfidf_lr' and
-'tfidf_svm', backups of those kinds."""
+'tfidf_svm', backups of those kinds; and 'familiarity', which the step 'model' includes, for an adapter without it."""
+FAMILIAR = "familiarity"
 RUN = "run.json"
 """Says which rows and settings the checkpoints beside it belong to."""
 
@@ -88,6 +90,8 @@ def train(
     elif not folder.is_dir():
         shutil.copytree(current_folder(models, task.name), folder)
         _rename_version(folder, version)
+    if FAMILIAR in steps and "model" not in steps:
+        _add_familiarity(task, source, folder)
     for name, file in task.backups.items():
         if name not in steps and "backups" not in steps:
             continue
@@ -192,12 +196,23 @@ def _train_model(
     with replacing(folder) as fresh:
         covered = _save_weights(trained.model, fresh, task, base)
         write_manifest(fresh, manifest, covered)
+        if folder.parent.name != "backups":
+            covered.append(write_familiarity(fresh, rows, held_out["validation"], task.training.seed))
+            write_manifest(fresh, manifest, covered)
         made = calibrate_and_measure(fresh, manifest, task, held_out["validation"], held_out["test"])
         write_manifest(fresh, made.manifest, covered)
         write_json(fresh / POLICY, made.policy.model_dump(mode="json"))
         write_report(fresh, task, made, {**info, **_run_info(trained)})
     for checkpoint in checkpoints.glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _add_familiarity(task: Task, source: Path | None, folder: Path) -> None:
+    """For an adapter that was trained without."""
+    rows, held_out = augmented_split(task, source), load_split(task, "validation", source)
+    name = write_familiarity(folder, rows, held_out, task.training.seed)
+    manifest = read_manifest(folder)
+    write_manifest(folder, manifest, list(dict.fromkeys([*manifest.files, name])))
 
 
 def _train_classical_backup(
