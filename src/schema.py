@@ -49,22 +49,22 @@ class Classification(BaseModel):
     probabilities: dict[str, float] = Field(
         description="Calibrated probability per label; they sum to 1, unless the task is multi-label."
     )
-    label_set: tuple[str, ...] | None = Field(
-        default=None,
-        description="Labels that cannot be ruled out, likeliest first, where label_set was asked for; may be empty.",
-    )
     reasons: tuple[Reason, ...] = Field(default=(), description="Why the primary's answer was doubted.")
     sarcasm: float | None = Field(
         default=None, description="Probability, 0 to 1, that the text is sarcastic; None where it was not looked for."
+    )
+    attempts: tuple[Attempt, ...] = Field(default=(), description="Every answer that was given, in order.")
+    decision_id: str = Field(description="Identifies this decision, for reviews and corrections.")
+    model_version: str = Field(description="Task and version of the artefact that answered, e.g. 'emotion/1.0.0'.")
+    label_set: tuple[str, ...] | None = Field(
+        default=None,
+        description="Labels that cannot be ruled out, likeliest first, where label_set was asked for; may be empty.",
     )
     unfamiliar: float | None = Field(
         default=None,
         description="Distance from the training texts, in units of what 99 % of their like stay below; above 1 it is "
         "unlike them. None where that is not known.",
     )
-    attempts: tuple[Attempt, ...] = Field(default=(), description="Every answer that was given, in order.")
-    decision_id: str = Field(description="Identifies this decision, for reviews and corrections.")
-    model_version: str = Field(description="Task and version of the artefact that answered, e.g. 'emotion/1.0.0'.")
 
     def __getitem__(self, key: str) -> Any:
         if key not in type(self).model_fields:

@@ -214,9 +214,9 @@ class TestFault14SilentCut:
         windows: list[list[int]] = []
         forward = encoder._forward
 
-        def record(batch: list[Any]) -> Any:
+        def record(batch: list[Any], layer: int | None) -> Any:
             windows.extend(window.encoding.ids for window in batch)
-            return forward(batch)
+            return forward(batch, layer)
 
         monkeypatch.setattr(encoder, "_forward", record)
         predictor.predict_proba([text])

@@ -26,17 +26,17 @@ from healdag.nodes import Backup, Rung
 from healdag.predictors.emoji import lexicon_labels
 from healdag.predictors.ensemble import Ensemble
 from healdag.predictors.fake import FakePredictor
+from healdag.report.evidence import gather
+from healdag.report.labelled import labelled_sections
+from healdag.report.log import log_sections, read_log
+from healdag.report.page import Section, Table, render
+from healdag.report.pictures import confidence_boxes_svg
+from healdag.report.svg import check_matplotlib
+from healdag.report.ways import reason_stage, ways_svg
 from healdag.store import DecisionLog, read_decisions
 from healdag.training.datasets import Example
-from healdag.trust.evidence import gather
-from healdag.trust.log_report import log_sections, read_log
 from healdag.trust.observe import answer_columns, observe, observe_rows
-from healdag.trust.page import Section, Table, render
-from healdag.trust.pictures import confidence_boxes_svg
-from healdag.trust.report import labelled_sections
 from healdag.trust.steps import Change, score_steps
-from healdag.trust.svg import check_matplotlib
-from healdag.trust.ways import reason_stage, ways_svg
 
 LABELS = ("joy", "anger", "neutral")
 OF_ROWS = ("figures", "risk", "reliability", "labels", "ways", "steps", "classes", "wrong", "policy", "provenance")

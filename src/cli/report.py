@@ -18,7 +18,7 @@ from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOpt
 from .writers import STDOUT, Format, open_output
 
 if TYPE_CHECKING:
-    from ..trust.page import Section
+    from ..report.page import Section
 
 PAGE = "healdag-report.html"
 DEFAULT = "emotion"
@@ -68,8 +68,8 @@ def write_report(
     broke, the surest wrong answers, policy, certificate, provenance. From a decision log: confidence, labels and ways
     over time.
     """
-    from ..trust.page import render
-    from ..trust.svg import check_matplotlib
+    from ..report.page import render
+    from ..report.svg import check_matplotlib
 
     check_matplotlib()
     if out != STDOUT and Path(out).suffix.lower() not in {".html", ".htm"}:
@@ -92,8 +92,8 @@ def write_report(
 
 
 def _log_sections(log: Path, since: datetime | None, until: datetime | None, by: By | None) -> list[Section]:
+    from ..report.log import log_sections, read_log
     from ..store import read_decisions
-    from ..trust.log_report import log_sections, read_log
 
     found = read_log(read_decisions(log, since=since, until=until))
     if found.skipped:
@@ -111,10 +111,10 @@ def _labelled_sections(
     device: str | None,
 ) -> tuple[str, list[Section]]:
     """The model's version, and the sections about it."""
+    from ..report.evidence import gather
+    from ..report.labelled import labelled_sections
     from ..training.evaluation import candidates
     from ..training.evaluation.labelled import labelled_rows
-    from ..trust.evidence import gather
-    from ..trust.report import labelled_sections
 
     found = candidates.find(name)
     text_column, label_column, separator = columns

@@ -19,8 +19,8 @@ from ..errors import ArtifactError
 from ..graph import Classifier
 from ..nodes.records import Label
 from ..training.datasets import Example
-from .observe import Observed, observe_rows, right_answers
-from .steps import Step, score_steps
+from ..trust.observe import Observed, observe_rows, right_answers
+from ..trust.steps import Step, score_steps
 
 PRIMARY, WHOLE, ORACLE = "primary alone", "whole graph", "oracle"
 NO_ANSWER, NO_LABEL = "no answer", "(none)"

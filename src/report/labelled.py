@@ -14,14 +14,14 @@ from ..predictors import FloatArray
 from ..training.evaluation.measure import intervals
 from ..training.evaluation.metrics import macro_f1
 from ..training.evaluation.plots import BLUE, GREY, ORANGE
+from ..trust.fit import RISKS, measure_graph
+from ..trust.observe import Observed, answer_columns
+from ..trust.risk import augrc, aurc, coverage_at, risk_coverage
 from .evidence import NO_LABEL, ORACLE, PRIMARY, WHOLE, Evidence
-from .fit import RISKS, measure_graph
-from .observe import Observed, answer_columns
 from .page import Picture, Section, Table
 from .pictures import Mark, confidence_boxes_svg, reliability_svg, risk_coverage_svg
-from .report_tables import label_section, policy_section, provenance_section, step_section, wrong_section
-from .risk import augrc, aurc, coverage_at, risk_coverage
 from .svg import percent
+from .tables import label_section, policy_section, provenance_section, step_section, wrong_section
 from .ways import REASONS, reason_stage, ways_svg
 
 _ORDER = (

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..predictors import FloatArray
 from ..training.evaluation.plots import BLUE, GREEN, GREY, ORANGE
-from .risk import BoolArray, Curve, upper_bound
+from ..trust.risk import BoolArray, Curve, upper_bound
 from .svg import PALETTE, Drawn, new_figure, percent, picture, short
 
 _LOOKS = {"right": (BLUE, ""), "wrong": (ORANGE, "///"), "answers": (BLUE, "")}

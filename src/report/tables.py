@@ -8,11 +8,11 @@ from ..artifacts import read_manifest, read_policy
 from ..training.data import data_hash
 from ..training.evaluation.metrics import precision_recall_f1
 from ..training.evaluation.slices import raw_text
+from ..trust.observe import answer_columns
+from ..trust.steps import Step, change_cells, node_times
 from .evidence import PRIMARY, Evidence, show
-from .observe import answer_columns
 from .page import Picture, Section, Table
 from .pictures import Bars, steps_svg
-from .steps import Step, change_cells, node_times
 
 LONGEST_TEXT = 200
 
