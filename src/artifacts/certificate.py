@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import ArtifactError
-from .files import CERTIFICATE, CONFIDENCE, MANIFEST, POLICY, read_json, sha256
+from .files import CERTIFICATE, CONFIDENCE, MANIFEST, POLICY, read_form, sha256
 
 
 class Budget(BaseModel):
@@ -64,13 +64,7 @@ def read_certificate(folder: Path) -> Certificate | None:
     Raises:
         ArtifactError: the file is not valid.
     """
-    path = folder / CERTIFICATE
-    if not path.is_file():
-        return None
-    try:
-        return Certificate.model_validate(read_json(path))
-    except ValidationError as error:
-        raise ArtifactError(f"{str(path)!r} is not a valid certificate: {error}") from None
+    return read_form(folder / CERTIFICATE, Certificate, "certificate")
 
 
 def covered_files(folder: Path, detector: Path | None) -> dict[str, str]:

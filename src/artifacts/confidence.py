@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import ArtifactError
-from .files import CONFIDENCE, read_json
+from .files import CONFIDENCE, read_form
 
 
 class ConfidenceModel(BaseModel):
@@ -47,13 +47,8 @@ def read_confidence(folder: Path) -> ConfidenceModel | None:
         ArtifactError: the file is not valid.
     """
     path = folder / CONFIDENCE
-    if not path.is_file():
-        return None
-    try:
-        model = ConfidenceModel.model_validate(read_json(path))
-    except ValidationError as error:
-        raise ArtifactError(f"{str(path)!r} is not a valid confidence model: {error}") from None
-    if not len(model.features) == len(model.coefficients) == len(model.ranges):
+    model = read_form(path, ConfidenceModel, "confidence model")
+    if model is not None and not len(model.features) == len(model.coefficients) == len(model.ranges):
         raise ArtifactError(
             f"{str(path)!r} needs a coefficient and a range for each of its {len(model.features)} names"
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from ..errors import ArtifactError
 
@@ -41,3 +43,23 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(f"cannot read {str(path)!r}: {error}") from None
+
+
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+def read_form(path: Path, form: type[_Form], name: str) -> _Form | None:
+    """Content of a JSON file of an artefact in its form; None where there is no such file.
+
+    Args:
+        name: What it is called in the error.
+
+    Raises:
+        ArtifactError: the file is not valid.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return form.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ArtifactError(f"{str(path)!r} is not a valid {name}: {error}") from None

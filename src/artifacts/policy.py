@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import ArtifactError
-from .files import POLICY, read_json
+from .files import POLICY, read_form
 
 Rule = Literal["always", "surer", "never"]
 """When a backup's answer replaces the one that stands: see :class:`healdag.nodes.Rung`."""
@@ -52,10 +51,4 @@ def read_policy(folder: Path) -> Policy:
     Raises:
         ArtifactError: the file is not valid.
     """
-    path = folder / POLICY
-    if not path.is_file():
-        return Policy()
-    try:
-        return Policy.model_validate(read_json(path))
-    except ValidationError as error:
-        raise ArtifactError(f"{str(path)!r} is not a valid policy: {error}") from None
+    return read_form(folder / POLICY, Policy, "policy") or Policy()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .decider import Decider
-from .records import EMOJI, AnswerDict, Label, Row, standing
+from .records import EMOJI, AnswerDict, Label, Row, doubts, standing
 
 _PEOPLE = ("memory", "human")
 
@@ -42,9 +42,6 @@ class Finalize:
         label, confidence = self._name(row, by) if row is not None and given else (None, None)
         if given and by not in _PEOPLE:
             confidence = state["trust"][i]
-        reasons = list((state.get("reasons") or [[]] * (i + 1))[i])
-        if row is not None and not state["accepted"][i]:
-            reasons.append("budget")
         return {
             "text": state["raw"][i],
             "final_label": label,
@@ -52,7 +49,7 @@ class Finalize:
             "source": source,
             "probabilities": {} if row is None else dict(zip(self.decider.labels, row, strict=True)),
             "label_set": (state.get("label_sets") or [None] * (i + 1))[i],
-            "reasons": reasons,
+            "reasons": doubts(state, i),
             "sarcasm": (state.get("sarcasm") or [None] * (i + 1))[i],
             "unfamiliar": (state.get("unfamiliar") or [None] * (i + 1))[i],
             "attempts": shown,

@@ -44,6 +44,13 @@ def pending_rows(state: Any) -> list[int]:
     ]
 
 
+def doubts(state: Any, i: int) -> list[str]:
+    """Why a row's answer is doubted, and 'budget' where there is one that is not given."""
+    reasons = list(state["reasons"][i]) if state.get("reasons") else []
+    over_budget = not state["accepted"][i] and state["trust"][i] is not None
+    return [*reasons, "budget"] if over_budget else reasons
+
+
 def standing(state: Any, i: int) -> tuple[Row | None, str]:
     """The probabilities that stand for a row before a person is asked, and whose they are."""
     if state["emoji"][i] is not None:

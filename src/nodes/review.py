@@ -8,7 +8,7 @@ from typing import Any
 from langgraph.types import interrupt
 
 from .decider import Decider
-from .records import Label, standing
+from .records import Label, doubts, standing
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,6 @@ class Review:
                 answers.update({key: self.decider.check(value) for key, value in taken.items()})
         return {"answers": answers}
 
-    def _reasons(self, state: Any, i: int) -> list[str]:
-        doubts = list(state["reasons"][i]) if state.get("reasons") else []
-        return doubts if state["accepted"][i] or state["trust"][i] is None else [*doubts, "budget"]
-
     def _question(self, state: Any, i: int) -> dict[str, Any]:
         probabilities, _ = standing(state, i)
         shown = zip(self.decider.labels, probabilities, strict=True) if probabilities else []
@@ -62,7 +58,7 @@ class Review:
             "decision_id": state["ids"][i],
             "text": state["raw"][i],
             "top": [{"label": label, "probability": p} for label, p in ranked[:3]],
-            "reasons": self._reasons(state, i),
+            "reasons": doubts(state, i),
             "labels": list(self.decider.labels),
             "multi_label": self.decider.multi_label,
         }
