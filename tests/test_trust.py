@@ -18,6 +18,7 @@ from healdag.errors import ArtifactError, ConfigError, UsageError
 from healdag.nodes.label_sets import LabelSets
 from healdag.training import Task, train
 from healdag.training.data import certification_rows, load_split
+from healdag.training.datasets import Example
 from healdag.trust.certify import Asked, certify
 from healdag.trust.confidence import fit_confidence
 from healdag.trust.fit import finish
@@ -208,7 +209,7 @@ def test_of_the_file_that_it_was_trained_on_the_test_part_certifies(
 def test_without_a_fitted_confidence_there_is_nothing_to_certify(copied: Path) -> None:
     (copied / "confidence.json").unlink()
     with pytest.raises(UsageError, match=r"no confidence\.json"):
-        certify(copied, ["bread"], ["bakery"], Asked((0.1,)), "here", "0")
+        certify(copied, [Example("bread", ("bakery",))], Asked((0.1,)), "here")
 
 
 def test_a_confidence_model_needs_rows_and_errors() -> None:

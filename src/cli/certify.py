@@ -14,8 +14,6 @@ from .train import DataOption, LabelColumnOption, SeparatorOption, TextColumnOpt
 if TYPE_CHECKING:
     from ..artifacts import Certificate
 
-MAX_ERRORS = (0.01, 0.02, 0.05, 0.1, 0.2)
-
 
 def certify(
     model: Annotated[
@@ -49,19 +47,17 @@ def certify(
 
     A budget that cannot be shown to hold is said so, and is not promised.
     """
-    from ..artifacts import CERTIFICATE
-    from ..training.artifact_writer import write_json
-    from ..training.data import certification_rows, data_hash
+    from ..training.data import certification_rows
     from ..training.evaluation import candidates
     from ..training.evaluation.labelled import labelled_rows, task_of, unseen
-    from ..trust.certify import Asked, certify
-    from ..trust.observe import right_answers
+    from ..trust.certify import Asked, certify, set_aside
+    from ..trust.risk import RISKS
 
     found = candidates.find(model)
-    asked = Asked(tuple(max_error or MAX_ERRORS), certainty, by_label)
+    asked = Asked(tuple(max_error or RISKS), certainty, by_label)
     if data is None:
         task = task_of(found)
-        rows, origin = certification_rows(task, checked_source(source)), f"{task.name}: validation rows set aside"
+        rows, origin = certification_rows(task, checked_source(source)), set_aside(task)
     else:
         rows, _ = labelled_rows(
             found,
@@ -77,9 +73,7 @@ def certify(
         if len(fresh) < len(rows):
             report(f"{len(rows) - len(fresh):,} texts left out: the model was trained or fitted on them", prefix="")
         rows = fresh
-    truth = right_answers(rows, found.manifest)
-    made = certify(found.folder, [row.text for row in rows], truth, asked, origin, data_hash(rows))
-    write_json(found.folder / CERTIFICATE, made.model_dump(mode="json"))
+    made = certify(found.folder, rows, asked, origin)
     if as_json:
         data_stdout().write(made.model_dump_json(indent=2) + "\n")
         return

@@ -14,9 +14,9 @@ from ..predictors import FloatArray
 from ..training.evaluation.measure import intervals
 from ..training.evaluation.metrics import macro_f1
 from ..training.evaluation.plots import BLUE, GREY, ORANGE
-from ..trust.fit import RISKS, measure_graph
+from ..trust.fit import measure_graph
 from ..trust.observe import Observed, answer_columns
-from ..trust.risk import augrc, aurc, coverage_at, risk_coverage
+from ..trust.risk import RISKS, augrc, aurc, coverage_at, risk_coverage
 from .evidence import NO_LABEL, ORACLE, PRIMARY, WHOLE, Evidence
 from .page import Picture, Section, Table
 from .pictures import Mark, confidence_boxes_svg, reliability_svg, risk_coverage_svg

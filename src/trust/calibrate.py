@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,7 @@ from ..training.evaluation.plots import reliability_png
 from ..training.pipeline import model_of
 from ..training.recalibration import Refit, recalibrate
 from ..training.tasks import Task
-from .fit import fit_graph
-
-log = logging.getLogger("healdag")
+from .fit import fit_graph_if_possible
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,7 @@ def calibrate(
         refits = recalibrate(fresh, task, source, version, detector, fresh=new_rows, command=command)
         if own_rows:
             write_json(fresh / CALIBRATED_ON, hashes)
-        graph = None
-        try:
-            graph = fit_graph(task, source, fresh)
-        except UsageError as error:
-            log.warning("no fitted confidence: %s", error)
+        graph = fit_graph_if_possible(task, source, fresh)
         reliability_png(fresh / RELIABILITY, [refit.answers for refit in refits])
     set_current(models, name, version)
     return Made(folder, refits, new_rows, graph)

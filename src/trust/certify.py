@@ -9,11 +9,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import CONFIDENCE, Budget, Certificate, covered_files, find_artifact, read_confidence, read_manifest
+from ..artifacts import (
+    CERTIFICATE,
+    CONFIDENCE,
+    Budget,
+    Certificate,
+    covered_files,
+    find_artifact,
+    read_confidence,
+    read_manifest,
+)
 from ..errors import UsageError
 from ..graph import create_classifier
 from ..nodes.records import Label
-from .observe import Observed, observe
+from ..training.artifact_writer import write_json
+from ..training.data import data_hash
+from ..training.datasets import Example
+from ..training.tasks import Task
+from .observe import Observed, observe_rows, right_answers
 from .risk import Accepted, Grid, fixed_sequence, sequence
 
 METHOD = (
@@ -43,17 +56,18 @@ class Asked:
             raise UsageError(f"max_error and certainty lie between 0 and 1, for example 0.05 and 0.95; got {wrong}")
 
 
-def certify(
-    folder: Path, texts: Sequence[str], truth: Sequence[Label], asked: Asked, data: str, digest: str
-) -> Certificate:
-    """A certificate for the graph around an artefact; nothing is written.
+def set_aside(task: Task) -> str:
+    """Where the rows are from that a task sets aside for its certificate, in words."""
+    return f"validation rows set aside by the task {task.name!r}"
+
+
+def certify(folder: Path, rows: Sequence[Example], asked: Asked, data: str) -> Certificate:
+    """Writes and returns a certificate for the graph around an artefact.
 
     Args:
         folder: The artefact, with its fitted confidence.
-        texts: n texts that nothing was trained, fitted or chosen on, drawn like those to come.
-        truth: The right label of each, or list of labels in the task's order.
+        rows: n labelled texts that nothing was trained, fitted or chosen on, drawn like those to come.
         data: Where they are from, in words.
-        digest: Hash of the rows.
 
     Raises:
         UsageError: the artefact has no fitted confidence, or there is no row.
@@ -65,7 +79,7 @@ def certify(
             f"{str(folder)!r} has no {CONFIDENCE}: fit it first, on other labelled rows than those of the certificate: "
             f"healdag calibrate {manifest.task} --data FILE"
         )
-    if not texts:
+    if not rows:
         raise UsageError("there is no row to certify on; give labelled texts")
     classifier = create_classifier(str(folder), human_review=False)
     if classifier.nodes.trust.model is None:
@@ -73,7 +87,7 @@ def certify(
             "HEALDAG_CONFIG's file changes what the graph answers (such as threshold, backups or labels), so that the "
             "confidence that was fitted does not hold for it; unset HEALDAG_CONFIG to certify the graph as it is"
         )
-    seen = observe(classifier, texts, truth)
+    seen, truth = observe_rows(classifier, rows), right_answers(rows, manifest)
     budgets = [_all(seen, model.grid, max_error, asked.certainty) for max_error in asked.max_errors]
     if asked.by_label:
         budgets += [
@@ -81,18 +95,20 @@ def certify(
             for max_error in asked.max_errors
             for label in _single(manifest.labels, multi_label=manifest.multi_label)
         ]
-    return Certificate(
+    made = Certificate(
         task=manifest.task,
         version=manifest.version,
         date=datetime.now(UTC).date().isoformat(),
         method=METHOD,
-        n=len(texts),
+        n=len(rows),
         data=data,
-        data_sha256=digest,
+        data_sha256=data_hash(rows),
         covers=covered_files(folder, find_artifact("sarcasm") if manifest.sarcasm else None),
         budgets=tuple(budgets),
         scores={} if manifest.multi_label else _scores(seen, truth, manifest.labels),
     )
+    write_json(folder / CERTIFICATE, made.model_dump(mode="json"))
+    return made
 
 
 def _scores(seen: Observed, truth: Sequence[Label], labels: tuple[str, ...]) -> dict[str, tuple[float, ...]]:

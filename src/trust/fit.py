@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import CERTIFICATE, CONFIDENCE, read_manifest
+from ..artifacts import CERTIFICATE, CONFIDENCE
 from ..errors import UsageError
 from ..graph import create_classifier
 from ..predictors import FloatArray
 from ..training.artifact_writer import write_json
-from ..training.data import certification_rows, data_hash, load_split
+from ..training.data import certification_rows, load_split
 from ..training.evaluation.metrics import binned_gap, bootstrap_interval
 from ..training.tasks import Task
-from .certify import Asked, certify
+from .certify import Asked, certify, set_aside
 from .confidence import fit_confidence
-from .observe import Observed, observe, right_answers
-from .risk import BoolArray, augrc, aurc, coverage_at
+from .observe import Observed, observe_rows
+from .risk import RISKS, BoolArray, augrc, aurc, coverage_at
 
 FIGURES = "graph_metrics.json"
-RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 log = logging.getLogger("healdag")
 
@@ -41,13 +40,11 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: too few validation rows; the artefact is left as it was, without a fitted confidence.
     """
-    manifest = read_manifest(folder)
     for name in (CONFIDENCE, CERTIFICATE, FIGURES):
         (folder / name).unlink(missing_ok=True)
     rows = load_split(task, "validation", source)
-    truth = right_answers(rows, manifest)
     classifier = create_classifier(str(folder), human_review=False)
-    seen = observe(classifier, [row.text for row in rows], truth)
+    seen = observe_rows(classifier, rows)
     asked = [i for i, known in enumerate(seen.features) if known is not None]
     model, crossed = fit_confidence(
         [seen.features[i] or {} for i in asked],
@@ -62,7 +59,7 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     test = load_split(task, "test", source) if task.test else []
     if test:
         fitted = create_classifier(str(folder), human_review=False)
-        later = observe(fitted, [row.text for row in test], right_answers(test, manifest))
+        later = observe_rows(fitted, test)
         figures["test"] = measure_graph(later, later.confidence)
     write_json(folder / FIGURES, figures)
     for split, found in figures.items():
@@ -75,23 +72,23 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     return figures
 
 
+def fit_graph_if_possible(task: Task, source: Path | None, folder: Path) -> dict[str, Any] | None:
+    """:func:`fit_graph`; None, with a warning in the log, where the rows do not allow it."""
+    try:
+        return fit_graph(task, source, folder)
+    except UsageError as error:
+        log.warning("no fitted confidence: %s", error)
+        return None
+
+
 def finish(task: Task, source: Path | None, folder: Path) -> None:
     """The last step of a training: :func:`fit_graph`, and a certificate where the task sets rows aside for one.
 
     With too few validation rows the answers' own calibrated probabilities stay the confidence, and the log says so.
     """
-    try:
-        fit_graph(task, source, folder)
-    except UsageError as error:
-        log.warning("no fitted confidence: %s", error)
-        return
-    if task.certify:
-        rows = certification_rows(task, source)
-        truth = right_answers(rows, read_manifest(folder))
+    if fit_graph_if_possible(task, source, folder) is not None and task.certify:
         asked = Asked(RISKS, by_label=not task.multi_label)
-        origin = f"validation rows set aside by the task {task.name!r}"
-        made = certify(folder, [row.text for row in rows], truth, asked, origin, data_hash(rows))
-        write_json(folder / CERTIFICATE, made.model_dump(mode="json"))
+        certify(folder, certification_rows(task, source), asked, set_aside(task))
 
 
 def measure_graph(seen: Observed, confidence: FloatArray) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from scipy import stats
 from ..errors import UsageError
 from ..predictors import FloatArray
 
+RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Shares of wrong answers at which coverage is reported, and budgets are certified where none are named."""
+
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
