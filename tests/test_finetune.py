@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import get_peft_model
 
 from healdag.config import LoraSettings, TrainingSettings
 from healdag.errors import HealdagError, UsageError
+from healdag.predictors.lora import load_base
 from healdag.training.datasets import Example
 from healdag.training.finetuning.callbacks import Alarms, DivergedError
-from healdag.training.finetuning.dropout import PooledDropout, cheapen_dropout
-from healdag.training.finetuning.finetune import Plan, fine_tune, pick_precision
+from healdag.training.finetuning.finetune import Plan, fine_tune, lora_config, pick_precision
 from healdag.training.finetuning.losses import IGNORED, class_weights, classification_loss
+from healdag.training.finetuning.on_cpu import PooledDropout, QuickLora, cheapen_dropout, restore, speed_up
 from healdag.training.finetuning.trainer import COMPLETE, FineTuner, last_checkpoint
 from healdag.training.finetuning.weights import BestWeights, WeightAverage, trained_weights
 from healdag.training.profiles import PROFILES, apply_profile
@@ -121,6 +123,43 @@ def test_pooled_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert not torch.equal(layer(torch.ones(1000)), layer(torch.ones(1000)))
     model.eval()
     assert torch.equal(layer(torch.ones(10)), torch.ones(10))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_the_quick_lora_layers_and_attention_give_pefts_outputs_and_gradients(tiny_base: Path) -> None:
+    model, untrained = load_base(tiny_base, ("a", "b"))
+    fresh = sorted({name.rsplit(".", 1)[0] for name in untrained})
+    model = get_peft_model(
+        model, lora_config(SHAPE.model_copy(update={"dropout": 0.0}), "SEQ_CLS", modules_to_save=fresh)
+    )
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    ids = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 3, 0, 0]])
+
+    def step() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        logits = model(input_ids=ids, attention_mask=(ids != 0).long()).logits
+        logits.square().sum().backward()
+        return logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    logits, gradients = step()
+    forward = {name: module.forward for name, module in model.named_modules()}
+    speed_up(model, seed=0)
+    assert any(isinstance(module.forward, QuickLora) for module in model.modules())
+    quick_logits, quick_gradients = step()
+    torch.testing.assert_close(quick_logits, logits)
+    torch.testing.assert_close(quick_gradients, gradients)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half, _ = step()
+    torch.testing.assert_close(half.float(), logits, atol=0.05, rtol=0.05)
+    restore(model)
+    assert model.config._attn_implementation == "sdpa"
+    assert forward == {name: module.forward for name, module in model.named_modules() if name in forward}
 
 
 # weights

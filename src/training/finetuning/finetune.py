@@ -25,8 +25,8 @@ from ...predictors._encoder import Encoder, quiet_transformers
 from ...predictors.lora import ADAPTER, load_base
 from ..datasets import Example
 from .callbacks import Alarms, Progress
-from .dropout import cheapen_dropout
 from .losses import IGNORED, class_weights
+from .on_cpu import restore, speed_up
 from .trainer import AuxiliaryHead, FineTuner, last_checkpoint
 
 OVERLAP = 32
@@ -181,7 +181,7 @@ class _Run:
         targets = torch.tensor(np.array([row["labels"] for row in rows]))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cpu":
-            cheapen_dropout(model, self.settings.seed)
+            speed_up(model, self.settings.seed)
         resumed = last_checkpoint(checkpoints)
         plan = self._plan(model.to(device), rows, collator, resumed)
         if announce is not None:
@@ -215,6 +215,7 @@ class _Run:
         trainer.finish()
         # Without the wrapper that casts its forward pass to the training's precision.
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        restore(model)
         return Trained(model, trainer.state.log_history, trainer.seconds, plan, tuple(alarms.said), trainer.best.step)
 
     def _model(self, start: Path | None) -> tuple[Any, Any]:
