@@ -95,7 +95,7 @@ def train(
     for name, file in task.backups.items():
         if name not in steps and "backups" not in steps:
             continue
-        backup = load_task(file)
+        backup = _sparing(load_task(file), task)
         place = folder / "backups" / name
         start = model_of(models, backup.start_from) if backup.start_from else None
         if backup.start_from == task.name:
@@ -112,6 +112,12 @@ def train(
     set_current(models, task.name, version)
     shutil.rmtree(models / task.name / RUNS, ignore_errors=True)
     return folder
+
+
+def _sparing(backup: Task, task: Task) -> Task:
+    """The backup's task, which sets the same rows aside where both validate on one set: the certificate covers it."""
+    shared = {reference.set for reference in task.validation} & {reference.set for reference in backup.validation}
+    return backup.model_copy(update={"certify": task.certify}) if shared else backup
 
 
 def current_folder(models: Path, task: str) -> Path:
