@@ -169,6 +169,56 @@ def speed() -> str:
     )
 
 
+def trust() -> str:
+    """Coverage at risks, by benchmarks/trust.py."""
+    ways = {
+        "primary_raw": "primary, raw softmax",
+        "primary_calibrated": "primary, calibrated",
+        "with_backups": "primary + backups",
+        "whole_graph": "whole graph, fitted confidence",
+        "oracle": "oracle",
+    }
+    found = load("trust")
+    risks = list(next(iter(found.values()))["ways"]["oracle"]["coverage_at_risk"])
+    head = " | ".join(f"{float(risk):.0%}" for risk in risks)
+    rows = [f"| test set | confidence of | accuracy | AURC | ECE | {head} |", f"|{'---|' * (5 + len(risks))}"]
+    for name, f in found.items():
+        for key, way in ways.items():
+            one = f["ways"][key]
+            cells = " | ".join(f"{one['coverage_at_risk'][risk]:.1%}" for risk in risks)
+            first = f"{name} (n = {f['n']:,})" if key == "primary_raw" else ""
+            rows.append(f"| {first} | {way} | {one['accuracy']:.3f} | {one['aurc']:.4f} | {one['ece']:.3f} | {cells} |")
+    rows += ["", "The last columns: share of texts that can be answered at that share of wrong answers, on these rows."]
+    for name, f in found.items():
+        ratio = f["whole_graph_to_primary_raw"]["aurc"]
+        low, high = ratio["interval_95"]
+        rows.append(f"AURC on {name}: {ratio['ratio']:.2f} of the raw softmax's ({low:.2f} to {high:.2f}).")
+    return "\n".join(rows)
+
+
+def budgets() -> str:
+    """Certified budgets on 200 random halves, and foreign texts, by benchmarks/trust.py."""
+    found = load("trust")
+    rows = [
+        "| test set | budget | certified | mean coverage | risk above it | above it on the other half |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, f in found.items():
+        for budget, half in f["halves"].items():
+            rows.append(
+                f"| {name} | {float(budget):.0%} | {half['certified']} of {half['of']} | {half['mean_coverage']:.1%} "
+                f"| {half['violations']} | {half['violations_on_other_half']} |"
+            )
+    foreign = {name: f["foreign"] for name, f in found.items() if f["foreign"]}
+    if foreign:
+        rows += ["", "| test set | AUROC against foreign texts | mean confidence: its texts | foreign ones |"]
+        rows.append("|---|---|---|---|")
+        for name, f in foreign.items():
+            mean = f["mean_confidence"]
+            rows.append(f"| {name} | {f['auroc']:.3f} | {mean['own']:.2f} | {mean['foreign']:.2f} |")
+    return "\n".join(rows)
+
+
 def augmentation() -> str:
     """What each augmentation method changes, by benchmarks/augmentation.py."""
     f = load("augmentation")
@@ -201,6 +251,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "toxicity": toxicity,
     "hate": hate,
     "augmentation": augmentation,
+    "trust": trust,
+    "budgets": budgets,
 }
 
 if __name__ == "__main__":

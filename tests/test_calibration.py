@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable
@@ -12,11 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from typer.testing import CliRunner
 
 from healdag import create_classifier
 from healdag.artifacts import UNCALIBRATED, Calibration, read_confidence, read_manifest, read_policy
-from healdag.cli import app
 from healdag.errors import ArtifactError, UsageError
 from healdag.predictors import FloatArray, Spec, calibrate, load_predictor, logits_of, sigmoid, softmax
 from healdag.predictors.emoji import EmojiLexicon, lexicon_labels
@@ -30,6 +27,8 @@ from healdag.training.evaluation.measure import measure
 from healdag.training.evaluation.metrics import IntArray, adaptive_gap, binned_gap, evaluate, row_losses
 from healdag.training.evaluation.plots import Reliability, reliability_png
 from healdag.training.versions import next_patch
+
+from .tickets import COLUMNS, LABELS, SURE, VAGUE, invoke, run, tickets, write
 
 PNG = b"\x89PNG"
 
@@ -340,43 +339,6 @@ def test_irony_is_kept_where_no_row_is_sarcastic() -> None:
 
 
 # healdag calibrate
-
-LABELS = ("bakery", "workshop")
-SURE = {"bakery": ["bread", "butter", "flour", "oven"], "workshop": ["screw", "drill", "plank", "hammer"]}
-VAGUE = ["morning", "counter", "queue", "ready", "please", "where", "today", "parcel", "still", "hour"]
-COLUMNS = ("--text-column", "body", "--label-column", "tag")
-
-
-def tickets(n: int, seed: int, lies: float = 0.0) -> list[tuple[str, str]]:
-    """Tickets with up to two telling words; where they lie, the model is too sure of itself."""
-    generator = np.random.default_rng(seed)
-    made = []
-    for _ in range(n):
-        label = LABELS[generator.integers(2)]
-        shown = label if generator.random() >= lies else LABELS[1 - LABELS.index(label)]
-        telling = generator.choice(SURE[shown], generator.integers(0, 3)).tolist()
-        words = telling + generator.choice(VAGUE, 8 - len(telling)).tolist()
-        generator.shuffle(words)
-        made.append((" ".join(words), label))
-    return made
-
-
-def write(path: Path, content: list[tuple[str, str]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["body", "tag"])
-        writer.writerows(content)
-    return path
-
-
-def invoke(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-
-
-def run(*arguments: str | Path) -> str:
-    result = invoke(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
 
 
 def read(path: Path) -> Any:

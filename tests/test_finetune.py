@@ -15,12 +15,13 @@ from peft import get_peft_model
 from healdag.config import LoraSettings, TrainingSettings
 from healdag.errors import HealdagError, UsageError
 from healdag.predictors.lora import load_base
+from healdag.training.checkpoints import COMPLETE, last_checkpoint
 from healdag.training.datasets import Example
 from healdag.training.finetuning.callbacks import Alarms, DivergedError
 from healdag.training.finetuning.finetune import Plan, fine_tune, lora_config, pick_precision
 from healdag.training.finetuning.losses import IGNORED, class_weights, classification_loss
 from healdag.training.finetuning.on_cpu import PooledDropout, QuickLora, cheapen_dropout, restore, speed_up
-from healdag.training.finetuning.trainer import COMPLETE, FineTuner, last_checkpoint
+from healdag.training.finetuning.trainer import FineTuner
 from healdag.training.finetuning.weights import BestWeights, WeightAverage, trained_weights
 from healdag.training.profiles import PROFILES, apply_profile
 from healdag.training.tasks import load_task
@@ -227,13 +228,10 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         fine_tune(tiny_base, list(WORDS), rows(), SHAPE, run, validation=rows(12), checkpoints=tmp_path / "part")
     monkeypatch.undo()
-    # The newest checkpoint was being written when the process died.
-    newest = last_checkpoint(tmp_path / "part")
-    assert newest is not None
-    assert newest.name == "checkpoint-6"
-    (newest / COMPLETE).unlink()
-    assert last_checkpoint(tmp_path / "part") == tmp_path / "part" / "checkpoint-4"
-    shutil.rmtree(newest)
+    # In the middle of an epoch of four steps; the next one was being written when the process died.
+    shutil.copytree(tmp_path / "part" / "checkpoint-6", tmp_path / "part" / "checkpoint-8")
+    (tmp_path / "part" / "checkpoint-8" / COMPLETE).unlink()
+    assert last_checkpoint(tmp_path / "part") == tmp_path / "part" / "checkpoint-6"
     plans: list[Plan] = []
     resumed = fine_tune(
         tiny_base,
@@ -245,7 +243,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
         checkpoints=tmp_path / "part",
         announce=plans.append,
     )
-    assert plans[0].done == 4
+    assert plans[0].done == 6
     expected, found = weights_of(whole), weights_of(resumed)
     assert all(torch.allclose(expected[name], found[name], atol=1e-5) for name in expected)
     assert resumed.best_step == whole.best_step

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import csv
+import errno
+import importlib.util
 import json
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from healdag import create_classifier
 from healdag.artifacts import read_summarizer_manifest
 from healdag.cli import app
+from healdag.cli.train import stops_said
 from healdag.config import LoraSettings, Settings, TrainingSettings
-from healdag.errors import ArtifactError, ConfigError, MissingExtraError, UsageError
+from healdag.errors import ArtifactError, ConfigError, HealdagError, MissingExtraError, UsageError
 from healdag.predictors.fake import FakePredictor
 from healdag.summarizer import Condenser, Summarizer, load_seq2seq, load_summarizer
+from healdag.training.checkpoints import last_checkpoint
 from healdag.training.summarization.pairs import Pair, read_pairs, split_pairs
 from healdag.training.summarization.rouge import ROUGE_TYPES, rouge, sentence_lines
-from healdag.training.summarization.summarization import KeepBest, summarizer_settings, tokenize, train_summarizer
+from healdag.training.summarization.summarization import (
+    KeepBest,
+    SummaryTrainer,
+    summarizer_settings,
+    tokenize,
+    train_summarizer,
+)
 
 NOUNS = ("cat", "dog", "bird", "fish", "horse", "cow", "fox", "owl", "bee", "ant")
 VERBS = ("runs", "sleeps", "eats")
@@ -280,6 +294,153 @@ class TestTraining:
             summarizer_settings("slow", settings)
 
 
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """While ``with killed():`` lasts, every training dies in its eighth step."""
+
+    @contextmanager
+    def block() -> Any:
+        step = SummaryTrainer.training_step
+
+        def dying(self: SummaryTrainer, *args: Any, **kwargs: Any) -> Any:
+            if self.state.global_step == 7:
+                raise KeyboardInterrupt
+            return step(self, *args, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SummaryTrainer, "training_step", dying)
+            yield
+
+    return block
+
+
+class TestStops:
+    """Trainings that stop before their end: 24 pairs, 4 steps of 6 per epoch, a checkpoint after every second one."""
+
+    SHAPE = LoraSettings(r=4, alpha=8, dropout=0.2, max_length=32)
+    RUN = TrainingSettings(epochs=3, batch_size=6, learning_rate=2e-2, precision="fp32", checkpoints=2)
+
+    def train(self, base: Path, folder: Path, resume: bool | None = None, **changes: Any) -> dict[str, Any]:
+        """Trains; what is in training_info.json then."""
+        train, validation = split_pairs(pairs(), share=0.2)
+        run = self.RUN.model_copy(update=changes)
+        train_summarizer(base, train, validation, self.SHAPE, run, folder, max_target_length=6, resume=resume)
+        return dict(json.loads((folder / "training_info.json").read_text(encoding="utf-8")))
+
+    def test_a_killed_training_goes_on_to_the_same_weights(
+        self, tiny_t5: Path, tmp_path: Path, killed: Callable[[], Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "healdag")
+        whole = self.train(tiny_t5, tmp_path / "whole")
+        with killed(), pytest.raises(KeyboardInterrupt):
+            self.train(tiny_t5, tmp_path / "part")
+        assert [path.name for path in tmp_path.iterdir() if path.name != "whole"] == [".training"]
+        assert last_checkpoint(tmp_path / ".training" / "part") == tmp_path / ".training" / "part" / "checkpoint-6"
+        resumed = self.train(tiny_t5, tmp_path / "part", resume=True)
+        assert "going on from checkpoint-6" in caplog.text
+        expected, found = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "part"))
+        assert expected.keys() == found.keys()
+        assert all(np.allclose(expected[name], found[name], atol=1e-5) for name in expected)
+        assert resumed["best_step"] == whole["best_step"]
+        steps = [[entry["step"] for entry in info["history"] if "eval_rougeL" in entry] for info in (whole, resumed)]
+        assert steps == [[4, 8, 12], [4, 8, 12]]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["part", "whole"]
+
+    def test_the_best_weights_of_before_are_kept(
+        self, tiny_t5: Path, tmp_path: Path, killed: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with killed(), pytest.raises(KeyboardInterrupt):
+            self.train(tiny_t5, tmp_path / "out")
+        worse = iter(range(9))
+        rated = KeepBest.on_evaluate
+
+        def falling(self: KeepBest, *args: Any, metrics: Any = None, **kwargs: Any) -> None:
+            rated(self, *args, metrics={**metrics, "eval_rougeL": -1.0 - next(worse)}, **kwargs)
+
+        monkeypatch.setattr(KeepBest, "on_evaluate", falling)
+        assert self.train(tiny_t5, tmp_path / "out")["best_step"] == 4
+
+    def test_after_its_last_step_it_is_only_written(
+        self, tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"{train_summarizer.__module__}._measure", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                self.train(tiny_t5, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        monkeypatch.setattr(SummaryTrainer, "training_step", lambda *_, **__: 1 / 0)
+        assert max(entry["step"] for entry in self.train(tiny_t5, tmp_path / "out")["history"]) == 12
+
+    def test_other_settings_start_over_and_are_not_resumed(
+        self, tiny_t5: Path, tmp_path: Path, killed: Callable[[], Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "healdag")
+        with pytest.raises(UsageError, match="no checkpoint of it is there"):
+            self.train(tiny_t5, tmp_path / "out", resume=True)
+        assert not any(tmp_path.iterdir())
+        with killed(), pytest.raises(KeyboardInterrupt):
+            self.train(tiny_t5, tmp_path / "out")
+        with pytest.raises(UsageError, match=r"nothing to resume .*its rows or settings were others"):
+            self.train(tiny_t5, tmp_path / "out", resume=True, learning_rate=1e-3)
+        assert last_checkpoint(tmp_path / ".training" / "out") is not None
+        self.train(tiny_t5, tmp_path / "out", resume=False)
+        assert "going on" not in caplog.text
+
+    def test_what_fails_before_its_first_checkpoint_leaves_nothing(
+        self, tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(SummaryTrainer, "training_step", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            self.train(tiny_t5, tmp_path / "out")
+        assert not any(tmp_path.iterdir())
+
+    def test_out_of_memory_halves_the_batch_and_keeps_the_effective_size(
+        self, tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        step = SummaryTrainer.training_step
+        taken = []
+
+        def small_only(self: SummaryTrainer, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            if len(inputs["input_ids"]) > 2:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+            taken.append(len(inputs["input_ids"]))
+            return step(self, model, inputs, *args, **kwargs)
+
+        monkeypatch.setattr(SummaryTrainer, "training_step", small_only)
+        info = self.train(tiny_t5, tmp_path / "out", epochs=1, batch_size=8)
+        assert (info["batch_size"], info["gradient_accumulation"]) == (2, 4)
+        assert (info["training"]["batch_size"], info["training"]["gradient_accumulation"]) == (8, 1)
+        assert taken == [2] * 12
+        assert max(entry["step"] for entry in info["history"]) == 3  # as many as of 8 pairs each
+        assert "batch 4 instead, 2 passes per step" in caplog.text
+
+    def test_where_memory_runs_out_late_the_last_checkpoint_is_gone_on_from(
+        self, tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        step = SummaryTrainer.training_step
+        taken: list[int] = []
+
+        def late(self: SummaryTrainer, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            if self.state.global_step == 7 and len(inputs["input_ids"]) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            taken.append(self.state.global_step)
+            return step(self, model, inputs, *args, **kwargs)
+
+        monkeypatch.setattr(SummaryTrainer, "training_step", late)
+        info = self.train(tiny_t5, tmp_path / "out")
+        assert taken == [*range(7), *(step for step in range(6, 12) for _ in range(2))]
+        assert (info["batch_size"], info["gradient_accumulation"]) == (3, 2)
+
+    def test_not_even_one_pair_fits(self, tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(*_: Any, **__: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(SummaryTrainer, "training_step", never)
+        with pytest.raises(HealdagError, match="not even one row"):
+            self.train(tiny_t5, tmp_path / "out")
+        assert not any(tmp_path.iterdir())
+
+
 class TestSummarizer:
     def test_it_is_a_condenser(self, trained: Path) -> None:
         summarizer = load_summarizer(trained)
@@ -427,6 +588,45 @@ class TestCommand:
         assert info["command"].startswith("healdag train-summarizer --data")
         assert load_summarizer(tmp_path / "out").version == "summarize/1.0.0"
         assert not list((tmp_path / "elsewhere").iterdir())  # nothing is left in the working directory
+
+    def test_the_same_command_goes_on_after_a_stop(
+        self, tiny_t5: Path, tmp_path: Path, killed: Callable[[], Any]
+    ) -> None:
+        lines = "\n".join(json.dumps({"document": p.document, "summary": p.summary}) for p in pairs())
+        (tmp_path / "pairs.jsonl").write_text(lines, encoding="utf-8")
+        (tmp_path / "config.yaml").write_text("training: {epochs: 2, batch_size: 6, precision: fp32}", encoding="utf-8")
+        place = ["--data", str(tmp_path / "pairs.jsonl"), "--base", str(tiny_t5), "--out", str(tmp_path / "out")]
+        arguments = ["train-summarizer", *place, "--config", str(tmp_path / "config.yaml")]
+        with killed():
+            stopped = CliRunner().invoke(app, arguments)
+        assert stopped.exit_code == 130
+        assert "The same command goes on from the last checkpoint" in stopped.stderr
+        found = CliRunner().invoke(app, [*arguments, "--resume"])
+        assert found.exit_code == 0, found.output
+        assert "going on from checkpoint-7" in found.stderr
+        again = CliRunner().invoke(app, [*arguments, "--resume"])
+        assert again.exit_code == 2
+        assert "nothing to resume" in again.stderr
+
+    def test_a_full_disk_says_how_to_go_on(self) -> None:
+        with (
+            pytest.raises(
+                HealdagError, match=r"no space left on the disk with 'out'; make room, then .*last checkpoint"
+            ),
+            stops_said(Path("out"), "make room"),
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        with pytest.raises(PermissionError), stops_said(Path("out"), "make room"):
+            raise PermissionError("not yours")
+
+    def test_without_rouge_score_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        there = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rouge_score" else there(name))
+        place = ["--data", "pairs.csv", "--base", "t5-small", "--out", str(tmp_path / "out")]
+        found = CliRunner().invoke(app, ["train-summarizer", *place])
+        assert found.exit_code != 0
+        assert "rouge-score" in found.stderr
+        assert "healdag[train]" in found.stderr
 
     def test_a_missing_column_is_a_usage_error(self, tiny_t5: Path, tmp_path: Path) -> None:
         (tmp_path / "pairs.csv").write_text("a,b\n1,2\n", encoding="utf-8")

@@ -2,70 +2,39 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from healdag import create_classifier
 from healdag.artifacts import read_certificate, read_confidence
-from healdag.cli import app
 from healdag.errors import ArtifactError, ConfigError, UsageError
 from healdag.nodes.label_sets import LabelSets
-from healdag.training import Task, train
+from healdag.training import Task, task_from_file, train
 from healdag.training.data import certification_rows, load_split
 from healdag.training.datasets import Example
 from healdag.trust.certify import Asked, certify
 from healdag.trust.confidence import fit_confidence
-from healdag.trust.fit import finish
+from healdag.trust.fit import finish, fit_graph, measure_graph
+from healdag.trust.observe import observe_rows
 
-LABELS = ("bakery", "workshop")
-SURE = {"bakery": ["bread", "butter", "flour", "oven"], "workshop": ["screw", "drill", "plank", "hammer"]}
-VAGUE = ["morning", "counter", "queue", "ready", "please", "where", "today", "parcel", "still", "hour"]
-
-
-def rows(n: int, seed: int) -> list[tuple[str, str]]:
-    """Tickets with up to two telling words; the fewer there are, the less a reader can know."""
-    generator = np.random.default_rng(seed)
-    made = []
-    for _ in range(n):
-        label = LABELS[generator.integers(2)]
-        telling = generator.choice(SURE[label], generator.integers(0, 3)).tolist()
-        words = telling + generator.choice(VAGUE, 8 - len(telling)).tolist()
-        generator.shuffle(words)
-        made.append((" ".join(words), label))
-    return made
-
-
-def write(path: Path, content: list[tuple[str, str]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["body", "tag"])
-        writer.writerows(content)
-    return path
-
-
-def run(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.output
+from .tickets import COLUMNS, LABELS, SURE, VAGUE, invoke, run, tickets, write
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a fitted confidence, and a certificate on other rows."""
     place = tmp_path_factory.mktemp("trust")
-    data = write(place / "tickets.csv", rows(3000, seed=1))
-    columns = ("--text-column", "body", "--label-column", "tag")
-    run("train", "tickets", "--data", data, *columns, "--method", "tfidf_lr", "--models", place / "models")
+    data = write(place / "tickets.csv", tickets(3000, seed=1))
+    run("train", "tickets", "--data", data, *COLUMNS, "--method", "tfidf_lr", "--models", place / "models")
     folder = place / "models" / "tickets" / "1.0.0"
-    fresh = write(place / "fresh.csv", rows(1500, seed=2))
+    fresh = write(place / "fresh.csv", tickets(1500, seed=2))
     shown = run(
-        "certify", folder, "--data", fresh, *columns, "--max-error", "0.05", "--max-error", "0.001", "--by-label"
+        "certify", folder, "--data", fresh, *COLUMNS, "--max-error", "0.05", "--max-error", "0.001", "--by-label"
     )
     assert "none holds" in shown  # no 1,500 rows can show one in a thousand
     return folder
@@ -80,7 +49,7 @@ def test_the_confidence_is_that_of_the_final_answer_and_calibrated(trained: Path
     model = read_confidence(trained)
     assert model is not None
     assert model.n > 100
-    texts, truth = zip(*rows(1500, seed=3), strict=True)
+    texts, truth = zip(*tickets(1500, seed=3), strict=True)
     answers = create_classifier(str(trained)).classify_many(texts)
     sure = np.array([answer.confidence for answer in answers])
     right = np.array([answer.final_label == label for answer, label in zip(answers, truth, strict=True)])
@@ -89,7 +58,7 @@ def test_the_confidence_is_that_of_the_final_answer_and_calibrated(trained: Path
 
 
 def test_a_budget_is_kept_on_new_texts_and_the_rest_is_left_unanswered(trained: Path) -> None:
-    texts, truth = zip(*rows(4000, seed=4), strict=True)
+    texts, truth = zip(*tickets(4000, seed=4), strict=True)
     answers = create_classifier(str(trained), max_error=0.05).classify_many(texts)
     given = [(a.final_label, t) for a, t in zip(answers, truth, strict=True) if a.source != "abstain"]
     refused = [a for a in answers if a.source == "abstain"]
@@ -108,7 +77,7 @@ def test_a_budget_is_kept_on_new_texts_and_the_rest_is_left_unanswered(trained: 
 
 
 def test_budgets_by_label(trained: Path) -> None:
-    texts, truth = zip(*rows(3000, seed=5), strict=True)
+    texts, truth = zip(*tickets(3000, seed=5), strict=True)
     answers = create_classifier(str(trained), max_error={"bakery": 0.05}).classify_many(texts)
     bakery = [t for a, t in zip(answers, truth, strict=True) if a.final_label == "bakery"]
     assert np.mean([label != "bakery" for label in bakery]) <= 0.05
@@ -200,9 +169,10 @@ def test_of_the_file_that_it_was_trained_on_the_test_part_certifies(
     data = trained.parents[2] / "tickets.csv"
     made = json.loads(run("certify", copied, "--data", data, "--max-error", "0.2", "--json"))
     assert 200 < made["n"] <= 300
-    training = write(tmp_path / "seen.csv", rows(3000, seed=1)[:50] + rows(20, seed=9))
-    shown = run("certify", copied, "--data", training, "--text-column", "body", "--label-column", "tag")
-    assert "texts left out: the model was trained or fitted on them" in shown
+    training = write(tmp_path / "seen.csv", tickets(3000, seed=1)[:50] + tickets(20, seed=9))
+    shown = invoke("certify", copied, "--data", training, *COLUMNS)
+    assert shown.exit_code == 0, (shown.output, shown.exception)
+    assert "texts left out: the model was trained or fitted on them" in shown.stderr
     assert (read_certificate(copied) or made).n < 40
 
 
@@ -234,7 +204,7 @@ def test_a_confidence_model_learns_what_tells_errors_apart() -> None:
 
 def test_label_sets_cover_the_right_label_of_every_kind(trained: Path) -> None:
     pytest.importorskip("crepes")
-    texts, truth = zip(*rows(4000, seed=6), strict=True)
+    texts, truth = zip(*tickets(4000, seed=6), strict=True)
     answers = create_classifier(str(trained), label_set=0.9).classify_many(texts)
     covered = np.array([label in (a.label_set or ()) for a, label in zip(answers, truth, strict=True)])
     # Over the draw of 1,500 calibration rows the coverage varies by about one point.
@@ -293,7 +263,7 @@ def test_the_policy_is_explained_in_words_and_numbers(trained: Path) -> None:
 
 def task_with_rows(folder: Path, **changes: object) -> Task:
     """A task over JSON lines in ``folder/set``; two texts of validation stand in training, too."""
-    made = {"train": rows(300, seed=20), "validation": rows(400, seed=21), "test": rows(50, seed=22)}
+    made = {"train": tickets(300, seed=20), "validation": tickets(400, seed=21), "test": tickets(50, seed=22)}
     made["train"] += made["validation"][:2]
     (folder / "set").mkdir()
     for split, content in made.items():
@@ -336,3 +306,61 @@ def test_training_a_task_that_sets_rows_aside_leaves_a_certificate(tmp_path: Pat
         "backup",
         "abstain",
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [("threshold: 0.9, backups: []", "backups, threshold"), ("max_error: 0.05", "max_error")],
+)
+def test_a_graph_that_the_environment_changes_is_neither_fitted_nor_certified(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, names: str
+) -> None:
+    data = write(tmp_path / "tickets.csv", tickets(300, seed=30))
+    task = task_from_file(data, text_column="body", label_column="tag", name="tickets")
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    (tmp_path / "config.yaml").write_text(f"dag: {{{settings}}}", encoding="utf-8")
+    monkeypatch.setenv("HEALDAG_CONFIG", str(tmp_path / "config.yaml"))
+    message = f"HEALDAG_CONFIG's file sets {names}, which makes another graph"
+    with pytest.raises(UsageError, match=message):
+        fit_graph(task, None, copied)
+    with pytest.raises(UsageError, match=message):
+        finish(task, None, copied)
+    with pytest.raises(UsageError, match=message):
+        certify(copied, [Example("bread", ("bakery",))], Asked((0.1,)), "here")
+    for command in (("train", "tickets"), ("calibrate", copied)):
+        refused = invoke(*command, "--data", data, *COLUMNS, "--models", tmp_path / "models")
+        assert refused.exit_code == 2, refused.output
+        assert message in refused.stderr
+    assert not (tmp_path / "models").exists()
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+def test_what_else_the_environment_sets_does_not_matter(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("training: {epochs: 1}\ndag: {human_review: true}", encoding="utf-8")
+    monkeypatch.setenv("HEALDAG_CONFIG", str(tmp_path / "config.yaml"))
+    assert certify(copied, [Example("bread", ("bakery",))], Asked((0.1,)), "here").n == 1
+
+
+def test_the_figures_on_test_rows_are_those_of_the_graph_as_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_with_rows(tmp_path, training={"method": "tfidf_lr"})
+    steps = ("model", "tfidf", "ensemble")
+    folder = train(task, source=tmp_path, models=tmp_path / "models", version="1.0.0", steps=steps)
+    loaded: list[str] = []
+
+    def create(model: str, **options: Any) -> Any:
+        loaded.append(model)
+        return create_classifier(model, **options)
+
+    monkeypatch.setattr("healdag.trust.fit.create_classifier", create)
+    figures = fit_graph(task, tmp_path, folder)
+    assert loaded == [str(folder)]
+    served = create_classifier(str(folder))
+    assert served.nodes.trust.model is not None
+    seen = observe_rows(served, load_split(task, "test", tmp_path))
+    assert figures["test"] == measure_graph(seen, seen.confidence)
+    monkeypatch.setattr(type(served.nodes.trust.model), "probability", lambda *_: 0.5)
+    assert figures["test"] != measure_graph(seen, observe_rows(served, load_split(task, "test", tmp_path)).confidence)

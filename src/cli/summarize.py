@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +10,9 @@ import typer
 from rich.table import Table
 
 from ..config import load_settings
-from ..errors import MissingExtraError
 from .options import ConfigOption
 from .terminal import console, plain
-from .train import training_messages
+from .train import ResumeOption, need_training_extra, stops_said, training_messages
 
 DEFAULT_MAX_LENGTH = 512
 
@@ -55,6 +53,7 @@ def train_summarizer(
         str | None,
         typer.Option("--prefix", help="Put before every text. Default: 'summarize: ' for T5, nothing for others."),
     ] = None,
+    resume: ResumeOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Train a LoRA adapter on a seq2seq model that shortens texts; ROUGE goes into metrics.csv.
@@ -63,9 +62,7 @@ def train_summarizer(
     are shortened before it reads them. Off by default. Needs the extra 'train': pip install 'healdag[train]'.
     """
     settings = load_settings(config)
-    for module, package in (("accelerate", "accelerate"), ("rouge_score", "rouge-score")):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError(package, "train")
+    need_training_extra("accelerate", "rouge-score")
     from ..artifacts import resolve_base
     from ..training.summarization.pairs import read_pairs, split_pairs
     from ..training.summarization.summarization import summarizer_settings
@@ -77,7 +74,7 @@ def train_summarizer(
         lora = lora.model_copy(update={"max_length": max_length or DEFAULT_MAX_LENGTH})
     if (Path(base).expanduser() / "config.json").is_file():
         base = str(Path(base).expanduser().resolve())  # found again from any working directory
-    with training_messages():
+    with training_messages(), stops_said(out, "what was there is as it was. Make room"):
         pairs = read_pairs(data, **columns)
         if validation is None:
             train, held_out = split_pairs(pairs, seed=training.seed)
@@ -96,6 +93,7 @@ def train_summarizer(
             max_target_length=max_summary,
             beams=beams,
             command=shlex.join(ctx.obj),
+            resume=resume,
         )
     _show(folder)
 

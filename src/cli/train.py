@@ -51,6 +51,14 @@ ModelsOption = Annotated[
         help="Folder of models to write into. Default: HEALDAG_MODELS, the checkout's models/, or ./models.",
     ),
 ]
+ResumeOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--restart",
+        help="Go on from the last checkpoint of an interrupted run, or start over. Default: go on where there is one "
+        "with the same rows and settings.",
+    ),
+]
 
 
 def train(
@@ -94,14 +102,7 @@ def train(
             "confidence, familiarity.",
         ),
     ] = ",".join(STEPS),
-    resume: Annotated[
-        bool | None,
-        typer.Option(
-            "--resume/--restart",
-            help="Go on from the last checkpoint of an interrupted run, or start over. Default: go on where there is "
-            "one with the same rows and settings.",
-        ),
-    ] = None,
+    resume: ResumeOption = None,
     test_run: Annotated[
         bool, typer.Option("--test-run", help="Try everything on a few hundred rows; nothing is kept.")
     ] = False,
@@ -119,6 +120,10 @@ def train(
 
     picked = open_task(task, data, text_column, label_column, separator)
     asked = _steps(steps, picked)
+    if CONFIDENCE in asked:
+        from ..trust.certify import check_environment
+
+        check_environment()  # it would be refused after the training
     source = checked_source(source or settings.dataset.source)
     picked = _with_settings(picked, profile, settings)
     command = shlex.join(ctx.obj)
@@ -162,10 +167,14 @@ def demo_train(
         _show_answers(folder, ("This umbrella was a delight.", "My new umbrella broke on day one."))
 
 
-def need_training_extra() -> None:
-    """Raises MissingExtraError where a package that every training needs is not installed."""
-    for package in ("accelerate", "datasets", "matplotlib"):
-        if importlib.util.find_spec(package) is None:
+def need_training_extra(*packages: str) -> None:
+    """Raises MissingExtraError where a package of the extra 'train' is not installed.
+
+    Args:
+        packages: Their names; none: those that every training of a classifier needs.
+    """
+    for package in packages or ("accelerate", "datasets", "matplotlib"):
+        if importlib.util.find_spec(package.replace("-", "_")) is None:
             raise MissingExtraError(package, "train")
 
 
@@ -226,7 +235,7 @@ def _run(
     def announce(plan: Plan) -> None:
         console().print(_plan_table(task, plan))
 
-    try:
+    with stops_said(models, "the models that were there are as they were. Make room ('healdag models prune' helps)"):
         folder = run(
             task,
             source=source,
@@ -240,12 +249,24 @@ def _run(
         if CONFIDENCE in steps:
             finish(task, source, folder)
         return folder
+
+
+@contextmanager
+def stops_said(place: Path, advice: str) -> Iterator[None]:
+    """Says how a training goes on that is stopped in the block, by the user or by a disk that is full.
+
+    Args:
+        place: Where it writes.
+        advice: What is left then, and how to make room.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise HealdagError(
-            f"no space left on the disk with {str(models)!r}; the models that were there are as they were. Make room "
-            "('healdag models prune' helps), then run the same command: it goes on from the last checkpoint"
+            f"no space left on the disk with {str(place)!r}; {advice}, then run the same command: it goes on from the "
+            "last checkpoint"
         ) from error
     except KeyboardInterrupt:
         logging.getLogger("healdag").warning(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -29,6 +28,7 @@ from ..predictors.lora import ADAPTER
 from .artifact_writer import replacing, set_current, write_json, write_manifest
 from .augmentation.augment import augmented_split
 from .calibrating import Calibrated, calibrate_and_measure, write_figures
+from .checkpoints import run_folder, run_hash
 from .classical import KINDS, Kind, train_classical
 from .data import HELD_OUT, data_hash, held_out_rows, load_split, prior_of, targets
 from .datasets import Example, Split, read_examples
@@ -45,8 +45,6 @@ STEPS = ("model", "backups", "tfidf", "ensemble")
 """'backups' are all that the task names; one of them alone is asked for by its name. So are 'tfidf_lr' and
 'tfidf_svm', backups of those kinds; and 'familiarity', which the step 'model' includes, for an adapter without it."""
 FAMILIAR = "familiarity"
-RUN = "run.json"
-"""Says which rows and settings the checkpoints beside it belong to."""
 
 HeldOut: TypeAlias = Mapping[Split, Sequence[Example]]
 """The rows of validation and test."""
@@ -170,7 +168,7 @@ def _train_model(
         return
     from .finetuning.finetune import fine_tune
 
-    checkpoints = _checkpoints(folder, info["run"], resume)
+    checkpoints = run_folder(_place_of_run(folder), info["run"], resume)
     base = resolve_base(task.lora.base)
     log.info("training %s on %d rows, %d auxiliary", task.name, len(rows), len(auxiliary))
     trained = fine_tune(
@@ -246,25 +244,11 @@ def _is_done(folder: Path, run: str) -> bool:
     return bool(json.loads(path.read_text(encoding="utf-8")).get("run") == run)
 
 
-def _checkpoints(folder: Path, run: str, resume: bool | None) -> Path:
-    """The folder for checkpoints, with those of an interrupted run in it where it is the same run."""
-    from .finetuning.trainer import last_checkpoint
-
+def _place_of_run(folder: Path) -> Path:
+    """Where the checkpoints lie while the model in ``folder`` is trained."""
     backup = folder.parent.name == "backups"
     version = folder.parents[1] if backup else folder
-    place = version.parent / RUNS / (f"{version.name}-{folder.name}" if backup else version.name)
-    same = (place / RUN).is_file() and json.loads((place / RUN).read_text(encoding="utf-8")).get("run") == run
-    found = last_checkpoint(place) if same else None
-    if resume and found is None:
-        why = "its rows or settings were others" if place.is_dir() and not same else "no checkpoint of it is there"
-        raise UsageError(f"nothing to resume in {str(place)!r}: {why}; leave --resume out to start over")
-    if found is not None and resume is not False:
-        log.info("going on from %s", found.name)
-    else:
-        shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(place / RUN, {"run": run})
-    return place
+    return version.parent / RUNS / (f"{version.name}-{folder.name}" if backup else version.name)
 
 
 def _save_weights(model: Any, folder: Path, task: Task, base: Path) -> list[str]:
@@ -297,11 +281,10 @@ def _training_info(
     hashes: dict[str, str] = {split: data_hash(kept) for split, kept in held_out.items()}
     hashes |= {"train": data_hash(rows), "auxiliary": data_hash(auxiliary)}
     settings = task.model_dump(mode="json")
-    identity = json.dumps([settings["labels"], settings["lora"], settings["training"], hashes], sort_keys=True)
     packages = ("torch", "transformers", "peft", "scikit-learn")
     return {
         "command": command,
-        "run": hashlib.sha256(identity.encode()).hexdigest(),
+        "run": run_hash(settings["labels"], settings["lora"], settings["training"], hashes),
         "task": settings,
         "rows": len(rows),
         "rows_per_label": dict(Counter(label for row in rows for label in row.labels)),

@@ -18,6 +18,7 @@ from ..training.evaluation.plots import reliability_png
 from ..training.pipeline import model_of
 from ..training.recalibration import Refit, recalibrate
 from ..training.tasks import Task
+from .certify import check_environment
 from .fit import fit_graph_if_possible
 
 
@@ -61,9 +62,10 @@ def calibrate(
         command: The command line that was typed.
 
     Raises:
-        UsageError: the version is there already, or the rows do not allow it.
+        UsageError: the version is there already, the rows do not allow it, or HEALDAG_CONFIG makes another graph.
         ArtifactError: the artefact is damaged.
     """
+    check_environment()
     name = found.manifest.task
     folder = models / name / version
     if folder.exists():

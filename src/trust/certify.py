@@ -19,8 +19,10 @@ from ..artifacts import (
     read_confidence,
     read_manifest,
 )
+from ..config import load_settings
 from ..errors import UsageError
 from ..graph import create_classifier
+from ..graph.budget import changed_settings
 from ..nodes.records import Label
 from ..training.artifact_writer import write_json
 from ..training.data import data_hash
@@ -61,6 +63,22 @@ def set_aside(task: Task) -> str:
     return f"validation rows set aside by the task {task.name!r}"
 
 
+def check_environment() -> None:
+    """What is fitted and certified belongs to the graph as the artefact describes it.
+
+    Raises:
+        UsageError: HEALDAG_CONFIG's file makes another graph of it, or one with promises.
+    """
+    settings = load_settings()
+    promises = {"max_error": settings.dag.max_error, "label_set": settings.dag.label_set}
+    others = (*changed_settings(settings), *(name for name, value in promises.items() if value is not None))
+    if others:
+        raise UsageError(
+            f"HEALDAG_CONFIG's file sets {', '.join(others)}, which makes another graph than the one that is fitted "
+            "and certified; unset HEALDAG_CONFIG, or take that out of the file"
+        )
+
+
 def certify(folder: Path, rows: Sequence[Example], asked: Asked, data: str) -> Certificate:
     """Writes and returns a certificate for the graph around an artefact.
 
@@ -70,9 +88,10 @@ def certify(folder: Path, rows: Sequence[Example], asked: Asked, data: str) -> C
         data: Where they are from, in words.
 
     Raises:
-        UsageError: the artefact has no fitted confidence, or there is no row.
+        UsageError: the artefact has no fitted confidence, there is no row, or HEALDAG_CONFIG makes another graph.
         ArtifactError: the artefact is damaged.
     """
+    check_environment()
     manifest, model = read_manifest(folder), read_confidence(folder)
     if model is None:
         raise UsageError(
@@ -82,11 +101,6 @@ def certify(folder: Path, rows: Sequence[Example], asked: Asked, data: str) -> C
     if not rows:
         raise UsageError("there is no row to certify on; give labelled texts")
     classifier = create_classifier(str(folder), human_review=False)
-    if classifier.nodes.trust.model is None:
-        raise UsageError(
-            "HEALDAG_CONFIG's file changes what the graph answers (such as threshold, backups or labels), so that the "
-            "confidence that was fitted does not hold for it; unset HEALDAG_CONFIG to certify the graph as it is"
-        )
     seen, truth = observe_rows(classifier, rows), right_answers(rows, manifest)
     budgets = [_all(seen, model.grid, max_error, asked.certainty) for max_error in asked.max_errors]
     if asked.by_label:

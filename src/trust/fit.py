@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..artifacts import CERTIFICATE, CONFIDENCE
+from ..artifacts import CERTIFICATE, CONFIDENCE, ConfidenceModel
 from ..errors import UsageError
-from ..graph import create_classifier
+from ..graph import Classifier, build_graph, create_classifier
+from ..graph.classifier import Engine
 from ..predictors import FloatArray
 from ..training.artifact_writer import write_json
 from ..training.data import certification_rows, load_split
 from ..training.evaluation.metrics import binned_gap, bootstrap_interval
 from ..training.tasks import Task
-from .certify import Asked, certify, set_aside
+from .certify import Asked, certify, check_environment, set_aside
 from .confidence import fit_confidence
 from .observe import Observed, observe_rows
 from .risk import RISKS, BoolArray, augrc, aurc, coverage_at
@@ -38,8 +40,10 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
         The content of graph_metrics.json.
 
     Raises:
-        UsageError: too few validation rows; the artefact is left as it was, without a fitted confidence.
+        UsageError: HEALDAG_CONFIG makes another graph; the artefact is left as it was. Or too few validation rows; it
+            is left without a fitted confidence.
     """
+    check_environment()
     for name in (CONFIDENCE, CERTIFICATE, FIGURES):
         (folder / name).unlink(missing_ok=True)
     rows = load_split(task, "validation", source)
@@ -58,8 +62,7 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"validation": measure_graph(seen, confidence)}
     test = load_split(task, "test", source) if task.test else []
     if test:
-        fitted = create_classifier(str(folder), human_review=False)
-        later = observe_rows(fitted, test)
+        later = observe_rows(_with_confidence(classifier, model), test)
         figures["test"] = measure_graph(later, later.confidence)
     write_json(folder / FIGURES, figures)
     for split, found in figures.items():
@@ -72,8 +75,20 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     return figures
 
 
+def _with_confidence(classifier: Classifier, model: ConfidenceModel) -> Classifier:
+    """The graph as it will be served with the confidence; its models are those that are loaded already."""
+    nodes = replace(classifier.nodes, trust=replace(classifier.nodes.trust, model=model))
+    graph = build_graph(nodes).compile(name="healdag")
+    return Classifier(lambda: Engine(graph, nodes, classifier.nodes.memory.task))
+
+
 def fit_graph_if_possible(task: Task, source: Path | None, folder: Path) -> dict[str, Any] | None:
-    """:func:`fit_graph`; None, with a warning in the log, where the rows do not allow it."""
+    """:func:`fit_graph`; None, with a warning in the log, where the rows do not allow it.
+
+    Raises:
+        UsageError: HEALDAG_CONFIG makes another graph.
+    """
+    check_environment()
     try:
         return fit_graph(task, source, folder)
     except UsageError as error:
@@ -85,6 +100,9 @@ def finish(task: Task, source: Path | None, folder: Path) -> None:
     """The last step of a training: :func:`fit_graph`, and a certificate where the task sets rows aside for one.
 
     With too few validation rows the answers' own calibrated probabilities stay the confidence, and the log says so.
+
+    Raises:
+        UsageError: HEALDAG_CONFIG makes another graph.
     """
     if fit_graph_if_possible(task, source, folder) is not None and task.certify:
         asked = Asked(RISKS, by_label=not task.multi_label)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,23 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoTokenizer, PrinterCallback, ProgressCallback, TrainingArguments, set_seed
+from transformers import AutoTokenizer, TrainingArguments, set_seed
 
 from ...config import LoraSettings, TrainingSettings
-from ...errors import HealdagError, UsageError
+from ...errors import UsageError
 from ...predictors import FloatArray, decide, sigmoid, softmax
 from ...predictors._encoder import Encoder, quiet_transformers
 from ...predictors.lora import ADAPTER, load_base
+from ..checkpoints import last_checkpoint
 from ..datasets import Example
-from .callbacks import Alarms, Progress
+from .callbacks import Alarms
 from .losses import IGNORED, class_weights
+from .memory import fit_batch
 from .on_cpu import restore, speed_up
-from .trainer import AuxiliaryHead, FineTuner, last_checkpoint
+from .trainer import AuxiliaryHead, FineTuner
 
 OVERLAP = 32
 """Tokens that neighbouring windows share, as in serving."""
-
-log = logging.getLogger("healdag")
 
 
 @dataclass(frozen=True)
@@ -111,33 +109,12 @@ def fine_tune(
     Raises:
         HealdagError: the loss became no number, or not even one row fits into memory.
     """
-    from accelerate.utils import find_executable_batch_size
 
-    effective = settings.batch_size * settings.gradient_accumulation
-    size = settings.batch_size
-
-    def halve() -> int:
-        nonlocal size
-        size //= 2
-        if size:
-            log.warning("out of memory: batch %d instead, %d passes per step", size, math.ceil(effective / size))
-        return size
-
-    def attempt(batch_size: int) -> Trained:
-        accumulation = math.ceil(effective / batch_size)
-        fitted = settings.model_copy(update={"batch_size": batch_size, "gradient_accumulation": accumulation})
+    def attempt(fitted: TrainingSettings) -> Trained:
         run = _Run(base, tuple(labels), lora, fitted, multi_label)
         return run.train(train, validation, auxiliary, start, checkpoints, announce)
 
-    try:
-        outcome: Trained = find_executable_batch_size(attempt, size, halve)()
-    except RuntimeError as error:
-        if "No executable batch size" in str(error):
-            raise HealdagError(
-                "not even one row fits into memory; lower lora.max_length or take a smaller base"
-            ) from error
-        raise
-    return outcome
+    return fit_batch(attempt, settings)
 
 
 @dataclass(frozen=True)
@@ -200,18 +177,7 @@ class _Run:
             auxiliary=head,
             measure=self._measure(model, tokenizer, validation) if validation else None,
         )
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
-        trainer.add_callback(Progress())
-        with warnings.catch_warnings():
-            # peft reads a property that transformers 5 deprecates; a caller can do nothing about it.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            # torch's loader asks for pinned memory where there is no GPU to pin it for.
-            warnings.filterwarnings("ignore", ".*pin_memory", UserWarning)
-            if resumed is not None and plan.done >= plan.steps:
-                trainer.restore(resumed)  # stopped after its last step: the Trainer would take one more
-            else:
-                trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
+        trainer.fit(resumed)
         trainer.finish()
         # Without the wrapper that casts its forward pass to the training's precision.
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
@@ -335,8 +301,6 @@ class _Run:
             logging_steps=max(1, min(100, plan.steps // 20)),
             logging_nan_inf_filter=False,
             remove_unused_columns=False,
-            train_sampling_strategy="group_by_length",
-            length_column_name="length",
             seed=settings.seed,
         )
 

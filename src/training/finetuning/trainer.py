@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ...config import TrainingSettings
+from ..checkpoints import COMPLETE
+from .callbacks import Progress
 from .losses import classification_loss
 from .weights import BestWeights, WeightAverage, Weights, put, trained_weights
 
 STATE = "state.safetensors"
-COMPLETE = "complete.json"
-"""Written last into a checkpoint: without it the process was killed while it wrote the others."""
 
 
 class AuxiliaryHead(torch.nn.Module):
@@ -49,7 +51,113 @@ class _Averaging(TrainerCallback):  # type: ignore[misc]
         self._average.update(model, state.global_step, state.max_steps)
 
 
-class FineTuner(Trainer):  # type: ignore[misc]
+class OrderOfEpoch(LengthGroupedSampler):  # type: ignore[misc]
+    """Rows of like length together, in an order that the seed and the epoch alone decide.
+
+    The Trainer's own order depends on what was drawn before: a training that goes on from the middle of an epoch would
+    see some of its rows twice and others not at all.
+
+    Args:
+        batch_size: Rows per step.
+        lengths: Of each row.
+        seed: Of the order.
+    """
+
+    def __init__(self, batch_size: int, lengths: Sequence[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=list(lengths), generator=torch.Generator())
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The Trainer says which epoch begins."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self._seed + self._epoch)
+        order: Iterator[int] = super().__iter__()
+        return order
+
+
+class ResumingTrainer(Trainer):  # type: ignore[misc]
+    """Shows its progress, and can go on from its checkpoints, which hold what is trained and the best of it so far.
+
+    Attributes:
+        best: The best weights so far; whoever evaluates keeps them up to date.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.best = BestWeights()
+        self._started, self._seconds_before = time.perf_counter(), 0.0
+        for callback in (ProgressCallback, PrinterCallback):
+            self.remove_callback(callback)
+        self.add_callback(Progress())
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return OrderOfEpoch(per_step, [row["length"] for row in rows], self.args.seed)
+
+    def fit(self, checkpoint: Path | None = None) -> None:
+        """Trains to the end, from a checkpoint where one is given."""
+        with warnings.catch_warnings():
+            # peft reads a property that transformers 5 deprecates; a caller can do nothing about it.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            # torch's loader asks for pinned memory where there is no GPU to pin it for.
+            warnings.filterwarnings("ignore", ".*pin_memory", UserWarning)
+            if checkpoint is None:
+                self.train()
+                return
+            state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+            if state.global_step < state.max_steps:
+                self.train(resume_from_checkpoint=str(checkpoint))
+                return
+            # It was written after the last step: the Trainer would take one more.
+            self._load_from_checkpoint(str(checkpoint))
+            self.state = state
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Writes the tensors that a checkpoint needs."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = self._parts()
+        save_file({f"{p}/{k}": v.contiguous() for p, ws in parts.items() for k, v in ws.items()}, folder / STATE)
+
+    def _parts(self) -> dict[str, Weights]:
+        """Tensors for a checkpoint, by what they are."""
+        best = {} if self.best.weights is None else {"best": self.best.weights}
+        return {"model": trained_weights(self.model), **best}
+
+    def _take(self, parts: dict[str, Weights]) -> None:
+        """Takes the tensors of a checkpoint, the best aside."""
+        put(parts["model"], self.model)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        best = {"score": self.best.score, "step": self.best.step, "waited": self.best.waited}
+        progress = {"seconds": self.seconds, "best": best if self.best.weights is not None else None}
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        (folder / COMPLETE).write_text(json.dumps(progress), encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        parts: dict[str, Weights] = {}
+        for key, value in load_file(folder / STATE).items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = value.to(self.args.device)
+        self._take(parts)
+        progress = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        self._seconds_before, best = progress["seconds"], progress["best"]
+        if best is not None:
+            self.best.weights = parts["best"]
+            self.best.score, self.best.step, self.best.waited = best["score"], best["step"], best["waited"]
+
+
+class FineTuner(ResumingTrainer):
     """Trains an adapter or a whole model.
 
     Args:
@@ -74,8 +182,6 @@ class FineTuner(Trainer):  # type: ignore[misc]
         self._auxiliary = auxiliary.to(self.args.device) if auxiliary is not None else None
         self._measure = measure
         self.average = WeightAverage(settings.average_decay)
-        self.best = BestWeights()
-        self._started, self._seconds_before = time.perf_counter(), 0.0
         self.add_callback(_Averaging(self.average))
         # Our loss is a mean: the Trainer has to divide it where several passes make a step.
         self.model_accepts_loss_kwargs = False
@@ -119,16 +225,6 @@ class FineTuner(Trainer):  # type: ignore[misc]
             self.control.should_training_stop = True
         return metrics
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, those before an interruption included."""
-        return self._seconds_before + time.perf_counter() - self._started
-
-    def restore(self, checkpoint: Path) -> None:
-        """Everything as it was when the checkpoint was written."""
-        self._load_from_checkpoint(str(checkpoint))
-        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-
     def finish(self) -> None:
         """Puts the weights to be kept into the model: the best, or else the average, or else the last."""
         evaluated = max((entry["step"] for entry in self.state.log_history if "eval_macro_f1" in entry), default=-1)
@@ -139,44 +235,16 @@ class FineTuner(Trainer):  # type: ignore[misc]
         if weights is not None:
             put(weights, self.model)
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """What a checkpoint needs: the trained weights, their average and best, and the auxiliary head."""
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        parts: dict[str, Weights] = {"model": trained_weights(self.model)}
+    def _parts(self) -> dict[str, Weights]:
+        parts = super()._parts()
         if self.average.weights is not None:
             parts["average"] = self.average.weights
-        if self.best.weights is not None:
-            parts["best"] = self.best.weights
         if self._auxiliary is not None:
             parts["auxiliary"] = self._auxiliary.state_dict()
-        save_file({f"{p}/{k}": v.contiguous() for p, ws in parts.items() for k, v in ws.items()}, folder / STATE)
+        return parts
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        best = {"score": self.best.score, "step": self.best.step, "waited": self.best.waited}
-        progress = {"seconds": self.seconds, "best": best if self.best.weights is not None else None}
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        (folder / COMPLETE).write_text(json.dumps(progress), encoding="utf-8")
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        parts: dict[str, Weights] = {}
-        for key, value in load_file(folder / STATE).items():
-            part, _, name = key.partition("/")
-            parts.setdefault(part, {})[name] = value.to(self.args.device)
-        put(parts["model"], self.model)
+    def _take(self, parts: dict[str, Weights]) -> None:
+        super()._take(parts)
         self.average.weights = parts.get("average")
-        progress = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-        self._seconds_before, best = progress["seconds"], progress["best"]
-        if best is not None:
-            self.best.weights = parts["best"]
-            self.best.score, self.best.step, self.best.waited = best["score"], best["step"], best["waited"]
         if self._auxiliary is not None:
             self._auxiliary.load_state_dict(parts["auxiliary"])
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The latest complete checkpoint of a run, or None."""
-    complete = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

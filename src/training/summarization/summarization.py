@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import platform
-import tempfile
-import warnings
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ import torch
 from peft import get_peft_model
 from transformers import (
     DataCollatorForSeq2Seq,
-    PrinterCallback,
-    ProgressCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     TrainerCallback,
@@ -27,16 +25,20 @@ from transformers import (
 
 from ...artifacts import WEIGHTS, BaseReference, SummarizerManifest, sha256
 from ...config import LoraSettings, Settings, TrainingSettings
-from ...errors import ConfigError, MissingExtraError, UsageError
+from ...errors import ConfigError, UsageError
 from ...predictors._encoder import quiet_transformers
 from ...predictors.lora import ADAPTER
 from ...summarizer import generation_config, load_seq2seq, load_summarizer
 from ..artifact_writer import replacing, write_json, write_manifest
+from ..checkpoints import last_checkpoint, run_folder, run_hash
 from ..evaluation.measure import write_metrics_csv
-from ..finetuning.callbacks import Alarms, Progress
+from ..finetuning.callbacks import Alarms
 from ..finetuning.finetune import lora_config
+from ..finetuning.memory import fit_batch
+from ..finetuning.trainer import ResumingTrainer
 from ..finetuning.weights import BestWeights, put
 from ..profiles import PROFILES
+from ..versions import RUNS
 from .pairs import Pair, pairs_hash
 from .rouge import ROUGE_TYPES, rouge
 
@@ -77,11 +79,15 @@ def train_summarizer(
     beams: int = 1,
     version: str = "1.0.0",
     command: str = "",
+    resume: bool | None = None,
 ) -> Path:
     """Trains an adapter and leaves it in ``folder``, measured as it will be served.
 
     The weights with the best ROUGE-L on the validation pairs are kept. Of ``training`` these do not apply: what is
-    about labels (loss, focal_gamma, class_weight_power, auxiliary_weight), average_decay, long_texts and checkpoints.
+    about labels (loss, focal_gamma, class_weight_power, auxiliary_weight), average_decay and long_texts.
+
+    Where memory runs out the batch is halved, passes are accumulated instead, and training starts again, or goes on
+    from its last checkpoint. Checkpoints lie in ``.training`` beside ``folder`` until all went well.
 
     Args:
         base: Folder of the pretrained seq2seq model.
@@ -96,13 +102,16 @@ def train_summarizer(
         beams: Beams of the search for a summary.
         version: Version for the manifest.
         command: The command line that was typed, for training_info.json.
+        resume: True goes on from the last checkpoint of an interrupted run with the same pairs and settings and
+            refuses to start over; None goes on where there is one; False starts over.
 
     Returns:
         The artefact's folder.
 
     Raises:
-        UsageError: too few pairs, or a base of another kind.
+        UsageError: too few pairs, a base of another kind, or there is nothing to resume.
         ConfigError: a setting that a summarizer does not have.
+        HealdagError: the loss became no number, or not even one pair fits into memory.
         MissingExtraError: the extra 'train' is not installed.
     """
     _check_settings(training)
@@ -114,28 +123,43 @@ def train_summarizer(
             f"{len(kept)} training pairs (validation and test documents left out) and {len(validation)} validation "
             "pairs are too few; give at least 2 and 1"
         )
-    model, tokenizer = load_seq2seq(base)
+    config = load_seq2seq(base)[0].config  # a base of another kind is refused before anything is written
     manifest = SummarizerManifest(
         task=TASK,
         version=version,
         base=BaseReference(name=base_name or str(base), sha256=sha256(base / WEIGHTS)),
-        prefix=prefix if prefix is not None else _usual_prefix(model.config.model_type),
-        max_source_length=min(lora.max_length, getattr(model.config, "max_position_embeddings", lora.max_length)),
+        prefix=prefix if prefix is not None else _usual_prefix(config.model_type),
+        max_source_length=min(lora.max_length, getattr(config, "max_position_embeddings", lora.max_length)),
         max_target_length=max_target_length,
         beams=beams,
     )
-    adapted, run = _train(model, tokenizer, kept, validation, lora, training, manifest)
-    info = {
-        "command": command,
+    hashes = {"train": pairs_hash(kept), "validation": pairs_hash(validation), "test": pairs_hash(test)}
+    settings = {
         "lora": {**lora.model_dump(mode="json"), "base": manifest.base.name},
         "training": training.model_dump(mode="json"),
+    }
+    run = run_hash(settings, manifest.model_dump(mode="json"), hashes)
+    checkpoints = run_folder(folder.parent / RUNS / folder.name, run, resume)
+
+    def attempt(fitted: TrainingSettings) -> tuple[Any, dict[str, Any]]:
+        return _train(base, kept, validation, lora, fitted, manifest, checkpoints)
+
+    try:
+        adapted, outcome = fit_batch(attempt, training)
+    finally:
+        if last_checkpoint(checkpoints) is None:
+            _forget(checkpoints)  # nothing to go on from
+    info = {
+        "command": command,
+        "run": run,
+        **settings,
         "rows": len(kept),
         "left_out_as_held_out": len(train) - len(kept),
-        "data_sha256": {"train": pairs_hash(kept), "validation": pairs_hash(validation), "test": pairs_hash(test)},
+        "data_sha256": hashes,
         "seed": training.seed,
         "packages": {name: package_version(name) for name in ("torch", "transformers", "peft", "rouge-score")},
         "machine": platform.machine(),
-        **run,
+        **outcome,
     }
     with replacing(folder) as fresh:
         # The name, not the folder that it was found in: that is this machine's.
@@ -147,7 +171,15 @@ def train_summarizer(
         write_metrics_csv(fresh / "metrics.csv", figures)
         write_json(fresh / "training_info.json", info)
         (fresh / "README.md").write_text(_card(manifest, figures, info), encoding="utf-8")
+    _forget(checkpoints)
     return folder
+
+
+def _forget(checkpoints: Path) -> None:
+    """Deletes a run's checkpoints, and the folder of all runs where it was the only one."""
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    with suppress(OSError):  # another run is in it
+        checkpoints.parent.rmdir()
 
 
 def _check_settings(training: TrainingSettings) -> None:
@@ -159,46 +191,42 @@ def _usual_prefix(model_type: str) -> str:
     return "summarize: " if model_type == "t5" else ""
 
 
+class SummaryTrainer(ResumingTrainer, Seq2SeqTrainer):  # type: ignore[misc]
+    """The Seq2SeqTrainer with checkpoints of the adapter and of the best weights so far."""
+
+
 def _train(
-    model: Any,
-    tokenizer: Any,
+    base: Path,
     train: Sequence[Pair],
     validation: Sequence[Pair],
     lora: LoraSettings,
     training: TrainingSettings,
     manifest: SummarizerManifest,
+    checkpoints: Path,
 ) -> tuple[Any, dict[str, Any]]:
     """The trained PEFT model, and the run's figures for training_info.json."""
-    try:
-        import accelerate  # noqa: F401 - the Trainer runs on it
-    except ImportError:
-        raise MissingExtraError("accelerate", "train") from None
+    model, tokenizer = load_seq2seq(base)
     set_seed(training.seed)
     adapted = _with_lora(model, lora, manifest)
     rows = tokenize(train, tokenizer, manifest)
     alarms, keeper = Alarms(), KeepBest(training.patience)
-    # The Trainer makes its folder even where nothing is saved.
-    with tempfile.TemporaryDirectory(prefix="healdag-") as place:
-        trainer = Seq2SeqTrainer(
-            model=adapted,
-            args=_arguments(training, len(rows), place),
-            train_dataset=rows,
-            eval_dataset=tokenize(validation, tokenizer, manifest),
-            data_collator=_collator(tokenizer, adapted),
-            compute_metrics=_rouge_of_ids(tokenizer),
-            callbacks=[alarms, keeper],
-        )
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
-        trainer.add_callback(Progress())
-        with warnings.catch_warnings():
-            # peft reads a property that transformers 5 deprecates; a caller can do nothing about it.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            outcome = trainer.train()
+    trainer = SummaryTrainer(
+        model=adapted,
+        args=_arguments(training, len(rows), checkpoints),
+        train_dataset=rows,
+        eval_dataset=tokenize(validation, tokenizer, manifest),
+        data_collator=_collator(tokenizer, adapted),
+        compute_metrics=_rouge_of_ids(tokenizer),
+        callbacks=[alarms, keeper],
+    )
+    trainer.best = keeper.best
+    trainer.fit(last_checkpoint(checkpoints))
     if keeper.best.weights is not None:
         put(keeper.best.weights, adapted)
     return adapted, {
-        "seconds": round(outcome.metrics["train_runtime"], 1),
+        "seconds": round(trainer.seconds, 1),
+        "batch_size": training.batch_size,
+        "gradient_accumulation": training.gradient_accumulation,
         "best_step": keeper.best.step,
         "alarms": alarms.said,
         "documents_cut": sum(row["length"] >= manifest.max_source_length for row in rows),
@@ -249,19 +277,19 @@ def tokenize(pairs: Sequence[Pair], tokenizer: Any, manifest: SummarizerManifest
 
 
 def _collator(tokenizer: Any, model: Any) -> Callable[[list[dict[str, Any]]], Any]:
-    """Pads each batch to its own longest row; the length was for the sampler alone."""
+    """Pads each batch to its own longest row; the length was for the order of the rows alone."""
     pad = DataCollatorForSeq2Seq(tokenizer, model=model)
     return lambda rows: pad([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
 
 
-def _arguments(training: TrainingSettings, rows: int, place: str) -> Any:
+def _arguments(training: TrainingSettings, rows: int, checkpoints: Path) -> Any:
     gpu = torch.cuda.is_available()
     if training.precision == "fp16" and not gpu:
         raise UsageError("training.precision 'fp16' needs a GPU; take 'auto', 'bf16' or 'fp32'")
     bf16 = training.precision == "bf16" or (training.precision == "auto" and gpu and torch.cuda.is_bf16_supported())
     per_epoch = max(1, math.ceil(rows / (training.batch_size * training.gradient_accumulation)))
     return Seq2SeqTrainingArguments(
-        output_dir=place,
+        output_dir=str(checkpoints),
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=training.batch_size,
         gradient_accumulation_steps=training.gradient_accumulation,
@@ -279,13 +307,13 @@ def _arguments(training: TrainingSettings, rows: int, place: str) -> Any:
         eval_strategy="steps",
         eval_steps=max(1, per_epoch // training.evaluations),
         predict_with_generate=True,
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=max(1, per_epoch // training.checkpoints),
+        save_total_limit=training.save_total_limit,
         report_to=[],
         logging_steps=max(1, min(100, math.ceil(per_epoch * training.epochs) // 20)),
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         seed=training.seed,
     )
 
