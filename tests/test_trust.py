@@ -12,6 +12,7 @@ import pytest
 
 from healdag import create_classifier
 from healdag.artifacts import read_certificate, read_confidence
+from healdag.config import TrainingSettings
 from healdag.errors import ArtifactError, ConfigError, UsageError
 from healdag.nodes.label_sets import LabelSets
 from healdag.training import Task, task_from_file, train
@@ -272,6 +273,35 @@ def task_with_rows(folder: Path, **changes: object) -> Task:
     references = {split: [{"set": "set"}] for split in made}
     described = {"name": "tickets", "description": "", "labels": LABELS, "licence": "none", **references, **changes}
     return Task.model_validate(described)
+
+
+def test_a_backup_spares_the_certificates_rows_and_is_announced_with_its_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_with_rows(tmp_path, certify=0.4, backups={"second": "tickets_second"})
+    backup = task.model_copy(update={"certify": 0.0, "backups": {}, "training": TrainingSettings(epochs=7)})
+    seen: list[Any] = []
+
+    def trained(*arguments: Any, validation: Any, announce: Any, **named: Any) -> None:
+        announce("the plan")
+        seen.append({row.text for row in validation})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("healdag.training.pipeline.load_task", {"tickets_second": backup}.__getitem__)
+    monkeypatch.setattr("healdag.training.pipeline.resolve_base", Path)
+    monkeypatch.setattr("healdag.training.finetuning.finetune.fine_tune", trained)
+    (tmp_path / "models" / "tickets" / "1.0.0").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            task,
+            source=tmp_path,
+            models=tmp_path / "models",
+            version="1.0.0",
+            steps=("second",),
+            announce=lambda whose, plan: seen.append((whose.training.epochs, plan)),
+        )
+    assert seen[0] == (7, "the plan")
+    assert not seen[1] & {row.text for row in certification_rows(task, tmp_path)}
 
 
 def test_rows_for_the_certificate_are_set_aside_from_everything_else(tmp_path: Path) -> None:

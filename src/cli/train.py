@@ -232,8 +232,8 @@ def _run(
     from ..training import train as run
     from ..trust.fit import finish
 
-    def announce(plan: Plan) -> None:
-        console().print(_plan_table(task, plan))
+    def announce(trained: Task, plan: Plan) -> None:
+        console().print(_plan_table(trained, plan))
 
     with stops_said(models, "the models that were there are as they were. Make room ('healdag models prune' helps)"):
         folder = run(

@@ -8,6 +8,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
@@ -61,7 +62,7 @@ def train(
     steps: Sequence[str] = STEPS,
     command: str = "",
     resume: bool | None = None,
-    announce: Callable[[Plan], None] | None = None,
+    announce: Callable[[Task, Plan], None] | None = None,
 ) -> Path:
     """Trains what ``steps`` name and leaves ``models/<task>/<version>``, which becomes the current version.
 
@@ -73,7 +74,7 @@ def train(
         command: The command line that was typed, for training_info.json.
         resume: True goes on from the last checkpoint of an interrupted run with the same rows and settings and
             refuses to start over; None goes on where there is one; False starts over.
-        announce: Is told what will be trained, before it starts.
+        announce: Is told what will be trained, the task's own model or a backup's, before it starts.
 
     Returns:
         The artefact's folder.
@@ -149,7 +150,7 @@ def _train_model(
     *,
     start: Path | None = None,
     resume: bool | None = None,
-    announce: Callable[[Plan], None] | None = None,
+    announce: Callable[[Task, Plan], None] | None = None,
 ) -> None:
     """The primary, or another model that is kept as a backup."""
     rows = augmented_split(task, source)
@@ -182,7 +183,7 @@ def _train_model(
         multi_label=task.multi_label,
         start=start,
         checkpoints=checkpoints,
-        announce=announce,
+        announce=partial(announce, task) if announce is not None else None,
     )
     truth = targets(held_out["validation"], task.labels, multi_label=task.multi_label)
     full = task.training.method == "full"
