@@ -4,6 +4,9 @@ Environment variables:
     HEALDAG_CONFIG: path of a ``config.yaml`` to use when none is given.
     HEALDAG_MODELS: folder with model artefacts, searched before the shipped ones.
     HEALDAG_BASE_DIR: folder that holds pretrained bases, as ``<folder>/<organisation>/<name>`` or one base itself.
+    HEALDAG_CACHE: folder for what can be made anew, such as ONNX exports. Without it ``.cache`` in HEALDAG_MODELS, or
+        ``healdag`` in the user's cache folder (XDG_CACHE_HOME, LOCALAPPDATA, or ``~/.cache``).
+    OMP_NUM_THREADS: threads of one forward pass, which torch reads itself; for the ONNX engine too.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ class ModelSettings(_Section):
     )
     base_path: Path | None = Field(default=None, description="Local folder of the pretrained base; None: searched for.")
     device: str = Field(default="auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.")
-    engine: Literal["auto", "torch"] = Field(default="auto", description="What runs the network.")
+    engine: Literal["auto", "torch", "onnx", "onnx-fp32", "onnx-int8"] = Field(
+        default="auto", description="What runs the network: see create_classifier."
+    )
     tokens_per_batch: int = Field(default=4096, ge=64, description="Padded tokens in one forward pass.")
     window_overlap: int = Field(default=32, ge=0, description="Tokens that neighbouring windows of a long text share.")
 
@@ -194,6 +199,23 @@ class Environment:
             return Path(value).expanduser() if value else None
 
         return cls(path("HEALDAG_CONFIG"), path("HEALDAG_MODELS"), path("HEALDAG_BASE_DIR"))
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made anew, such as ONNX exports."""
+    if own := os.environ.get("HEALDAG_CACHE"):
+        return Path(own).expanduser()
+    if (models := Environment.read().models) is not None:
+        return models / ".cache"
+    users = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
+    return Path(users).expanduser() / "healdag"
+
+
+def asked_threads() -> int | None:
+    """Threads of one forward pass that OMP_NUM_THREADS asks for; None: as many as there are processors."""
+    # OpenMP allows a list, one number per nested level; the first is what counts here.
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def load_settings(config_path: str | Path | None = None, **overrides: dict[str, Any]) -> Settings:

@@ -44,6 +44,10 @@ class BaseModelNotFoundError(ArtifactError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class LockedError(HealdagError, TimeoutError):
+    """Somebody else is changing which versions are in use; the message says who."""
+
+
 class MissingExtraError(HealdagError, ImportError):
     """An optional dependency is not installed; the message names the pip command."""
 

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
+os.environ["HEALDAG_CACHE"] = os.devnull  # ONNX exports of whoever runs the tests are none of theirs
 
 hypothesis.settings.register_profile("healdag", deadline=None, max_examples=60, database=None, derandomize=True)
 hypothesis.settings.load_profile("healdag")

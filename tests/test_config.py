@@ -192,7 +192,10 @@ class TestErrors:
             ("dag: {threshold: high}", ["'dag.threshold' (line 1", "valid number", "got 'high'", "Below it an answer"]),
             ("dag: {threshold: 1.5}", ["'dag.threshold'", "less than or equal to 1", "got 1.5"]),
             ("dag: {backup_timeout: 0}", ["'dag.backup_timeout'", "greater than 0", "got 0"]),
-            ("model: {engine: onyx}", ["'model.engine'", "'auto' or 'torch'", "got 'onyx'"]),
+            (
+                "model: {engine: onyx}",
+                ["'model.engine'", "'auto', 'torch', 'onnx'", "or 'onnx-int8'", "got 'onyx'"],
+            ),
             ("lora: {target_modules: 3}", ["'lora.target_modules'", "got 3", "Names of the layers"]),
             ("logging: {level: LOUD}", ["'logging.level'", "got 'LOUD'"]),
             ("dag: 3", ["'dag' (line 1", "got 3"]),

@@ -3,7 +3,9 @@
 An artefact is a folder with a ``manifest.json``::
 
     models/<task>/<version>/manifest.json       kind, labels, hashes of the other files
-    models/<task>/current                       the version in use
+    models/<task>/current                       the version in use, see :mod:`.pointer`
+
+What is made of it for a faster engine lies elsewhere, see :mod:`.exports`.
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ from .bases import OFFLINE_BASES, resolve_base
 from .calibration import UNCALIBRATED, Calibration
 from .certificate import Budget, Certificate, covered_files, read_certificate, verify_certificate
 from .confidence import ConfidenceModel, read_confidence
+from .exports import Checks, Export, Exported, Fp32Check, Int8Check, Precision, find_export
 from .files import CERTIFICATE, CONFIDENCE, CURRENT, MANIFEST, POLICY, WEIGHTS, read_json, sha256, verify_sha256
 from .manifest import BaseReference, Manifest, SummarizerManifest, read_manifest, read_summarizer_manifest
-from .places import available_tasks, find_artifact, models_roots
+from .places import available_tasks, find_artifact, models_roots, pointer_marks, root_of
+from .pointer import HISTORY, Change, champions, current_version, read_history
 from .policy import BackupPolicy, Policy, Rule, read_policy
+from .promotion import check_whole, is_newer, make_current, promote, rollback, version_key
 
 __all__ = [
     "CERTIFICATE",
     "CONFIDENCE",
     "CURRENT",
+    "HISTORY",
     "MANIFEST",
     "OFFLINE_BASES",
     "POLICY",
@@ -31,23 +37,42 @@ __all__ = [
     "Budget",
     "Calibration",
     "Certificate",
+    "Change",
+    "Checks",
     "ConfidenceModel",
+    "Export",
+    "Exported",
+    "Fp32Check",
+    "Int8Check",
     "Manifest",
     "Policy",
+    "Precision",
     "Rule",
     "SummarizerManifest",
     "available_tasks",
+    "champions",
+    "check_whole",
     "covered_files",
+    "current_version",
     "find_artifact",
+    "find_export",
+    "is_newer",
+    "make_current",
     "models_roots",
+    "pointer_marks",
+    "promote",
     "read_certificate",
     "read_confidence",
+    "read_history",
     "read_json",
     "read_manifest",
     "read_policy",
     "read_summarizer_manifest",
     "resolve_base",
+    "rollback",
+    "root_of",
     "sha256",
     "verify_certificate",
     "verify_sha256",
+    "version_key",
 ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from ..config import Environment
 from ..errors import UsageError
 from .files import CURRENT, MANIFEST
+
+Mark: TypeAlias = tuple[tuple[str, int, int], ...]
+"""Path, inode and time in nanoseconds of a task's pointers, over all roots."""
 
 
 def models_roots() -> list[Path]:
@@ -56,3 +62,48 @@ def find_artifact(task: str, version: str | None = None) -> Path:
             return root / task / version
     versions = sorted({m.parent.name for root in models_roots() for m in root.glob(f"{task}/*/{MANIFEST}")})
     raise UsageError(f"no version {version!r} of task {task!r}; there are: {', '.join(versions) or 'none'}")
+
+
+def root_of(task: str, version: str | None = None) -> Path:
+    """The folder of models whose ``<task>/current`` decides what ``create_classifier(task)`` loads.
+
+    Args:
+        version: One that must be in it.
+
+    Raises:
+        UsageError: no such task or version, or the version lies in another folder of models.
+    """
+    tasks = available_tasks()
+    if task in tasks:
+        root = tasks[task].parents[1]
+    elif version is None:
+        return find_artifact(task).parents[1]  # which says what there is
+    else:
+        return find_artifact(task, version).parents[1]
+    if version is not None and not (root / task / version / MANIFEST).is_file():
+        elsewhere = find_artifact(task, version).parents[1]
+        raise UsageError(
+            f"version {version!r} of {task!r} lies in {str(elsewhere)!r}, but {str(root)!r} decides which is used; "
+            "name a folder with --models, or copy the version"
+        )
+    return root
+
+
+def pointer_marks(tasks: Iterable[str] | None = None) -> dict[str, Mark]:
+    """What changes whenever another version of a task comes into use: per task the files and when they were written.
+
+    Args:
+        tasks: Those to look for; None: all that there are.
+    """
+    asked = None if tasks is None else list(tasks)
+    marks: dict[str, Mark] = {}
+    for pointer in (
+        path
+        for root in models_roots()
+        for path in (root.glob(f"*/{CURRENT}") if asked is None else [root / task / CURRENT for task in asked])
+    ):
+        with suppress(FileNotFoundError):
+            found = pointer.stat()
+            task = pointer.parent.name
+            marks[task] = (*marks.get(task, ()), (str(pointer), found.st_ino, found.st_mtime_ns))
+    return marks

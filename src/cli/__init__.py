@@ -21,6 +21,7 @@ from .classify import classify
 from .compare import compare
 from .ensemble import ensemble
 from .evaluate import evaluate
+from .export import export
 from .models import models
 from .prepare import prepare
 from .report import write_report
@@ -126,6 +127,7 @@ app.command("demo-train")(demo_train)
 app.command(epilog=EXIT_CODES)(evaluate)
 app.command(epilog=EXIT_CODES)(calibrate)
 app.command(epilog=EXIT_CODES)(certify)
+app.command(epilog=EXIT_CODES)(export)
 app.command("report", epilog=EXIT_CODES)(write_report)
 app.command(epilog=EXIT_CODES)(compare)
 app.command(epilog=EXIT_CODES)(ensemble)

@@ -151,7 +151,7 @@ def open_graph(found: Artifact, *, device: str | None = None) -> Classifier:
     """The whole classifier around an artefact; nothing waits for a person."""
     from ..graph import create_classifier
 
-    return create_classifier(str(found.folder), device=device, human_review=False)
+    return create_classifier(str(found.folder), device=device, human_review=False, engine="torch")
 
 
 def graph_model(found: Artifact, classifier: Classifier) -> Model:

@@ -1,56 +1,46 @@
-"""``healdag models``: what there is to classify with; ``healdag models prune`` makes room."""
+"""``healdag models``: what there is to classify with, which version is in use; ``healdag models prune`` makes room."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from .model_entries import ModelEntry, read_entry
+from .promote import promote, rollback
+from .show import show
 from .terminal import console, data_stdout, plain, report
 
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A task's current model.
-
-    Attributes:
-        accuracy: On the test split; None where it was not measured.
-        macro_f1: On the test split; None where it was not measured.
-        size: Bytes of the folder.
-        error: Why it cannot be used, or None.
-    """
-
-    task: str
-    version: str
-    path: str
-    kind: str | None = None
-    labels: tuple[str, ...] = ()
-    base: str | None = None
-    accuracy: float | None = None
-    macro_f1: float | None = None
-    size: int = 0
-    error: str | None = None
+JsonOption = Annotated[bool, typer.Option("--json", help="A JSON list, for programs.")]
 
 
 models = typer.Typer(name="models", invoke_without_command=True, rich_markup_mode=None)
+models.command()(show)
+models.command()(promote)
+models.command()(rollback)
 
 
 @models.callback()
-def list_models(
-    ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for programs.")] = False,
-) -> None:
+def _models(ctx: typer.Context, as_json: JsonOption = False) -> None:
+    """List the models found: in HEALDAG_MODELS, then the shipped ones; or show one, or change which is in use.
+
+    A damaged model is listed with its error, and the exit code is 1.
+    """
+    if ctx.invoked_subcommand is None:
+        list_models(as_json=as_json)
+
+
+@models.command("list")
+def list_models(as_json: JsonOption = False) -> None:
     """List the models found: in HEALDAG_MODELS, then the shipped ones.
 
     A damaged model is listed with its error, and the exit code is 1.
     """
-    if ctx.invoked_subcommand is not None:
-        return
     from ..artifacts import available_tasks
 
     entries = [read_entry(task, folder) for task, folder in available_tasks().items()]
@@ -113,46 +103,6 @@ def old_versions(root: Path, keep: int) -> list[Path]:
         others = [version for version in versions(task) if version != current]
         doomed += [task / version for version in others[: max(0, len(others) + (current is not None) - keep)]]
     return doomed
-
-
-def read_entry(task: str, folder: Path) -> ModelEntry:
-    """What a model's folder says about itself."""
-    from ..artifacts import read_manifest
-    from ..errors import ArtifactError
-
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    try:
-        manifest = read_manifest(folder)
-        accuracy, macro_f1 = test_figures(folder)
-    except ArtifactError as error:
-        return ModelEntry(task, folder.name, str(folder), size=size, error=str(error))
-    return ModelEntry(
-        task=task,
-        version=manifest.version,
-        path=str(folder),
-        kind=manifest.kind,
-        labels=manifest.labels,
-        base=manifest.base.name if manifest.base is not None else None,
-        accuracy=accuracy,
-        macro_f1=macro_f1,
-        size=size,
-    )
-
-
-def test_figures(folder: Path) -> tuple[float | None, float | None]:
-    """Accuracy and macro-F1 on the test split, 0 to 1; None where metrics.json has none.
-
-    Raises:
-        ArtifactError: metrics.json is broken.
-    """
-    from ..artifacts import read_json
-
-    path = folder / "metrics.json"
-    content = read_json(path) if path.is_file() else {}
-    figures = content.get("test") if isinstance(content, dict) else None
-    if not isinstance(figures, dict):
-        return None, None
-    return figures.get("accuracy"), figures.get("macro_f1")
 
 
 def _table(entries: list[ModelEntry]) -> Table:

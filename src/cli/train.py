@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ..config import Settings, load_settings
 from ..errors import HealdagError, MissingExtraError, UsageError
-from .models import test_figures
+from .model_entries import test_figures
 from .options import ConfigOption
 from .terminal import console, plain
 

@@ -34,7 +34,11 @@ from .state import Input, Output, State
 
 @dataclass(frozen=True)
 class Nodes:
-    """The graph's nodes with their dependencies bound."""
+    """The graph's nodes with their dependencies bound.
+
+    Attributes:
+        engine: What runs the networks in them, in words.
+    """
 
     preprocess: Preprocess
     memory: Memory
@@ -47,6 +51,7 @@ class Nodes:
     finalize: Finalize
     condense: Condense | None = None
     log: Log | None = None
+    engine: str = ""
 
 
 def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, Any, Any, Any]:

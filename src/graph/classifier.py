@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, ensure_config
+from langchain_core.runnables.config import get_callback_manager_for_config
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
+from ..artifacts import pointer_marks
 from ..errors import InputError, UsageError
 from ..nodes import BY_CALLER, RUN_PREFIX
 from ..nodes.records import Label
 from ..schema import Classification
 from ..text import check_text, prepare
+from .batching import Batcher, failed_together, raised
 from .build import Nodes
 from .explain import explain
+from .many import CHUNK, check_many, chunks, deliver, parts, sift, weave
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -30,11 +36,21 @@ INTERRUPT = "__interrupt__"
 
 @dataclass(frozen=True)
 class Engine:
-    """One compiled graph with its nodes; replaced as a whole, so that runs in flight keep theirs."""
+    """One compiled graph with its nodes; replaced as a whole, so that runs in flight keep theirs.
+
+    Attributes:
+        graph: The graph, one step per node.
+        one_step: The same way in one step, see :func:`healdag.graph.one_step.in_one_step`; None where a run may pause.
+    """
 
     graph: CompiledStateGraph[Any, Any, Any, Any]
     nodes: Nodes
     task: str
+    one_step: CompiledStateGraph[Any, Any, Any, Any] | None = None
+
+    def runner(self) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The graph to run: the short one, unless someone looks on who is to see each node."""
+        return self.graph if self.one_step is None or _watched() else self.one_step
 
 
 class Classifier:
@@ -42,11 +58,14 @@ class Classifier:
 
     Args:
         build: Loads the models and compiles the graph.
+        batching: Whether calls of :meth:`classify` and :meth:`aclassify` that come at the same time share a run.
     """
 
-    def __init__(self, build: Callable[[], Engine]) -> None:
+    def __init__(self, build: Callable[[], Engine], *, batching: bool = True) -> None:
         self._build = build
-        self._engine = build()
+        self._reloading = threading.Lock()
+        self._load()
+        self._batcher = Batcher(self._run_together) if batching else None
 
     @property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
@@ -83,15 +102,17 @@ class Classifier:
         Raises:
             InputError: not a string, empty, or longer than the configured limit.
         """
-        engine, config = self._engine, self._config()
+        engine = self._engine
         check_text(text, max_chars=engine.nodes.preprocess.max_chars)
-        return self._run(engine, [text], config)[0]
+        batcher = self._shared(engine)
+        return self._run(engine, [text])[0] if batcher is None else batcher.call(text)
 
     async def aclassify(self, text: str) -> Classification:
         """Like :meth:`classify`, without blocking the event loop."""
-        engine, config = self._engine, self._config()
+        engine = self._engine
         check_text(text, max_chars=engine.nodes.preprocess.max_chars)
-        return (await self._arun(engine, [text], config))[0]
+        batcher = self._shared(engine)
+        return (await self._arun(engine, [text]))[0] if batcher is None else await batcher.acall(text)
 
     @overload
     def classify_many(self, texts: Sequence[str], *, errors: Literal["raise"] = "raise") -> list[Classification]: ...
@@ -115,24 +136,67 @@ class Classifier:
         Raises:
             InputError: with the index of the text, unless ``errors="return"``.
         """
-        engine, config = self._engine, self._config()
-        good, bad = _sift(texts, engine.nodes.preprocess.max_chars, errors)
-        found = self._run(engine, good, config) if good else []
-        return _weave(found, bad)
+        check_many(texts, errors)
+        engine = self._engine
+        good, bad = sift(texts, engine.nodes.preprocess.max_chars, errors)
+        if bad and errors == "raise":
+            raise next(iter(bad.values()))
+        found = [one for chunk in chunks(good) for one in self._run(engine, chunk)]
+        return weave(found, bad)
 
     async def aclassify_many(
         self, texts: Sequence[str], *, errors: Literal["raise", "return"] = "raise"
     ) -> list[Classification] | list[Classification | InputError]:
         """Like :meth:`classify_many`, without blocking the event loop."""
-        engine, config = self._engine, self._config()
-        good, bad = _sift(texts, engine.nodes.preprocess.max_chars, errors)
-        found = await self._arun(engine, good, config) if good else []
-        return _weave(found, bad)
+        check_many(texts, errors)
+        engine = self._engine
+        good, bad = sift(texts, engine.nodes.preprocess.max_chars, errors)
+        if bad and errors == "raise":
+            raise next(iter(bad.values()))
+        found = [one for chunk in chunks(good) for one in await self._arun(engine, chunk)]
+        return weave(found, bad)
+
+    @overload
+    def classify_iter(
+        self, texts: Iterable[str], *, errors: Literal["raise"] = "raise", chunk: int = CHUNK
+    ) -> Iterator[Classification]: ...
+    @overload
+    def classify_iter(
+        self, texts: Iterable[str], *, errors: Literal["return"], chunk: int = CHUNK
+    ) -> Iterator[Classification | InputError]: ...
+    def classify_iter(
+        self, texts: Iterable[str], *, errors: Literal["raise", "return"] = "raise", chunk: int = CHUNK
+    ) -> Iterator[Classification] | Iterator[Classification | InputError]:
+        """Like :meth:`classify_many` for a stream of texts of any length: results come as they are made, in order.
+
+        Args:
+            texts: Read as the results are taken, ``chunk`` texts at a time.
+            errors: "raise" for the first text that cannot be classified, after the results of those before it;
+                "return" to get its InputError in its place.
+            chunk: Texts that are read, held and classified together.
+
+        Raises:
+            InputError: with the index of the text, unless ``errors="return"``.
+            UsageError: another value of ``errors``, or a chunk of less than one text.
+        """
+        check_many(texts, errors, chunk)
+        return self._iterate(texts, errors, chunk)
+
+    def aclassify_iter(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        errors: Literal["raise", "return"] = "raise",
+        chunk: int = CHUNK,
+    ) -> AsyncIterator[Classification] | AsyncIterator[Classification | InputError]:
+        """Like :meth:`classify_iter`, without blocking the event loop; takes asynchronous iterables too."""
+        check_many(texts, errors, chunk)
+        return self._aiterate(texts, errors, chunk)
 
     def stream(self, text: str) -> Iterator[dict[str, Any]]:
         """One update per node, as ``{node: {key: value}}``; the way that the text takes through the graph."""
         check_text(text, max_chars=self._engine.nodes.preprocess.max_chars)
-        yield from self.graph.stream({"text": text}, self._config(), stream_mode="updates")
+        yield from self.graph.stream({"text": text}, _config(self._engine), stream_mode="updates")
 
     def answer(self, decision_id: str, label: str | Sequence[str]) -> Classification:
         """Answers a pending decision (``human_review=True``) and returns its result.
@@ -176,8 +240,28 @@ class Classifier:
         nodes.memory.remember(prepare(check_text(text, max_chars=nodes.preprocess.max_chars)).clean, given, by)
 
     def reload(self) -> None:
-        """Loads the task's current artefact anew; runs in flight finish on the old one."""
-        self._engine = self._build()
+        """Loads the task's current artefact anew; runs in flight finish on the old one, which stays if this fails."""
+        with self._reloading:  # two at once could end with the older of two versions
+            self._load()
+
+    def reload_if_changed(self) -> bool:
+        """Reloads where another version was promoted, or rolled back to, since the models were read.
+
+        It looks at the inode and the time of ``models/<task>/current``, and of the sarcasm detector's where there is
+        one. While another thread reloads, it returns at once. Where the new version cannot be loaded, it raises what
+        :meth:`reload` does, once per change, and the old one stays.
+
+        Returns:
+            Whether it has reloaded.
+        """
+        if not self._changed() or not self._reloading.acquire(blocking=False):
+            return False
+        try:
+            if changed := self._changed():  # another thread may have reloaded just now
+                self._load()
+            return changed
+        finally:
+            self._reloading.release()
 
     def as_node(self, text_key: str = "text", *, prefix: str = "") -> Runnable[Any, dict[str, Any]]:
         """A node for another graph: reads the text from ``text_key``, writes the answer.
@@ -232,53 +316,81 @@ class Classifier:
             description=description or f"{choice}: {labels}. Confidence is a calibrated probability.",
         )
 
-    def _run(self, engine: Engine, texts: list[str], config: RunnableConfig) -> list[Classification]:
-        output = engine.graph.invoke({"texts": texts}, config)
+    def _load(self) -> None:
+        self._seen = pointer_marks()  # before the models are read: what changes meanwhile has changed
+        self._engine = self._build()
+
+    def _changed(self) -> bool:
+        tasks = [self._engine.task] + ["sarcasm"] * (self._engine.nodes.sarcasm.detector is not None)
+        marks = pointer_marks(tasks)
+        return any(marks.get(task) != self._seen.get(task) for task in tasks)
+
+    def _iterate(self, texts: Iterable[str], errors: str, chunk: int) -> Iterator[Any]:
+        source, start = iter(texts), 0
+        while part := list(islice(source, chunk)):
+            engine = self._engine  # a stream may go on for days: it follows a reload
+            good, bad = sift(part, engine.nodes.preprocess.max_chars, errors, start)
+            yield from deliver(weave(self._run(engine, good) if good else [], bad, start), errors)
+            start += len(part)
+
+    async def _aiterate(self, texts: Iterable[str] | AsyncIterable[str], errors: str, chunk: int) -> AsyncIterator[Any]:
+        start = 0
+        async for part in parts(texts, chunk):
+            engine = self._engine
+            good, bad = sift(part, engine.nodes.preprocess.max_chars, errors, start)
+            for one in deliver(weave(await self._arun(engine, good) if good else [], bad, start), errors):
+                yield one
+            start += len(part)
+
+    def _run(self, engine: Engine, texts: list[str]) -> list[Classification]:
+        output = engine.runner().invoke({"texts": texts}, config := _config(engine))
         return _collect(engine, output, engine.graph.get_state(config) if INTERRUPT in output else None)
 
-    async def _arun(self, engine: Engine, texts: list[str], config: RunnableConfig) -> list[Classification]:
-        output = await engine.graph.ainvoke({"texts": texts}, config)
+    async def _arun(self, engine: Engine, texts: list[str]) -> list[Classification]:
+        output = await engine.runner().ainvoke({"texts": texts}, config := _config(engine))
         if INTERRUPT not in output:
             return _collect(engine, output, None)
         # A thread: what is final already is logged.
         return await asyncio.to_thread(_collect, engine, output, await engine.graph.aget_state(config))
 
-    def _config(self) -> RunnableConfig:
-        """A thread of its own where a checkpointer keeps runs."""
-        if not self._engine.graph.checkpointer:
-            return {}
-        return {"configurable": {"thread_id": f"{RUN_PREFIX}{uuid.uuid4().hex[:20]}"}}
+    def _shared(self, engine: Engine) -> Batcher[Classification] | None:
+        """The batcher; None where the call needs a run of its own, which can pause or which someone looks at."""
+        return None if engine.graph.checkpointer or _watched() else self._batcher
+
+    def _run_together(self, texts: list[str]) -> list[Classification]:
+        """A run for several callers: a text on which a predictor fails must not cost the others their answers."""
+        engine = self._engine
+        graph = engine.one_step or engine.graph
+        if len(texts) == 1:
+            return _collect(engine, graph.invoke({"texts": texts}), None)
+        # It is logged below, once it is clear which rows stand.
+        config: RunnableConfig = {"configurable": {BY_CALLER: True}}
+        rows: list[dict[str, Any]] = graph.invoke({"texts": texts}, config)["results"]
+        down = 0
+        for i in failed_together(rows):
+            (rows[i],) = graph.invoke({"texts": [texts[i]]}, config)["results"]
+            down += bool(raised(rows[i]))
+            if down == 2:  # the predictor fails whatever the text
+                break
+        if engine.nodes.log is not None:
+            engine.nodes.log.write_final(rows, None)
+        return [Classification.model_validate(row) for row in rows]
 
     def _check_label(self, label: str | Sequence[str]) -> Label:
         return self._engine.nodes.finalize.decider.check(label)
 
 
-def _sift(texts: Sequence[str], max_chars: int, errors: str) -> tuple[list[str], dict[int, InputError]]:
-    """The texts that can be classified, and the errors of the others by index."""
-    if isinstance(texts, str | bytes):
-        raise InputError(f"classify_many takes a sequence of texts, got one {type(texts).__name__}; use classify")
-    if errors not in {"raise", "return"}:
-        raise UsageError(f"errors must be 'raise' or 'return', got {errors!r}")
-    good: list[str] = []
-    bad: dict[int, InputError] = {}
-    for index, text in enumerate(texts):
-        try:
-            good.append(check_text(text, max_chars=max_chars, index=index))
-        except InputError as error:
-            if errors == "raise":
-                raise
-            bad[index] = error
-    return good, bad
+def _watched() -> bool:
+    """Whether this is within another run, or a tracer or another callback is told of runs: they are shown each node."""
+    config = ensure_config()
+    return bool(config.get("configurable") or get_callback_manager_for_config(config).handlers)
 
 
-def _weave(
-    found: list[Classification], bad: dict[int, InputError]
-) -> list[Classification] | list[Classification | InputError]:
-    """Results and errors in the order of the texts."""
-    if not bad:
-        return found
-    results = iter(found)
-    return [bad[i] if i in bad else next(results) for i in range(len(found) + len(bad))]
+def _config(engine: Engine) -> RunnableConfig:
+    """A thread of its own where a checkpointer keeps runs."""
+    if not engine.graph.checkpointer:
+        return {}
+    return {"configurable": {"thread_id": f"{RUN_PREFIX}{uuid.uuid4().hex[:20]}"}}
 
 
 def _collect(

@@ -20,7 +20,8 @@ def explain(nodes: Nodes, task: str) -> str:
     if not nodes.backup.ladder:
         lines.append("There are no backups: a doubted answer stands, with its reasons.")
     lines += [_of_rung(rung) for rung in nodes.backup.ladder]
-    return "\n".join([*lines, *_of_trust(nodes.trust)])
+    lines += _of_trust(nodes.trust)
+    return "\n".join([*lines, nodes.engine] if nodes.engine else lines)
 
 
 def _of_rung(rung: Rung) -> str:

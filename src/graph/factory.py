@@ -27,6 +27,10 @@ from ..summarizer import Condenser, load_summarizer
 from .budget import Origin, changed_settings, familiarity_of, trust_of
 from .build import Nodes, build_graph
 from .classifier import Classifier, Engine
+from .engines import Settled, in_words, settle
+from .one_step import in_one_step
+
+log = logging.getLogger("healdag")
 
 BackupSpec = str | dict[str, Any] | Predictor
 
@@ -55,6 +59,7 @@ def create_classifier(
     primary: Predictor | None = None,
     sarcasm: Predictor | None = None,
     condenser: Condenser | str | Path | None = None,
+    batching: bool | None = None,
 ) -> Classifier:
     """Loads a classifier; without arguments, the embedded 8-emotion one: no network, no API key.
 
@@ -84,7 +89,13 @@ def create_classifier(
         label_set: How often, 0 to 1, the right label is in the set of labels that comes with each answer
             (``Classification.label_set``): conformal prediction, for each label by itself. Rests on the certificate's
             rows; needs the extra ``conformal``.
-        engine: "auto" or "torch".
+        engine: What runs the networks. "torch". "onnx": ONNX Runtime on the processor, without torch, in the fastest
+            of two forms that passed on this machine: fp32, whose probabilities are torch's within 1e-4, and int8,
+            which needs ``healdag export TASK --data FILE`` to show on labelled texts that it answers as torch does;
+            models are exported at first use. "onnx-fp32", "onnx-int8": that form, or an error with the figures. "auto"
+            (default): "onnx" where every model has been exported, passed and is faster than torch, else "torch";
+            ``explain_policy()`` and the log say which and why. With ``max_error`` or ``label_set`` int8 is not taken:
+            the certificate was made with torch. Other kinds of backups run as they always do.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         human_review: Whether rows that stay doubtful wait for a person (LangGraph's interrupt). Default False.
         checkpointer: Keeps runs that wait; in memory by default where human_review is on.
@@ -97,12 +108,16 @@ def create_classifier(
         condenser: Shortens texts that are longer than the model's window, for the model to read: the folder of a
             summarizer (``healdag train-summarizer``), or an object with ``condense(texts)`` and ``max_tokens``. By
             default nothing is shortened. Thresholds and calibration were fitted without one.
+        batching: Whether ``classify`` and ``aclassify`` calls that come at the same time share a run. Default True; a
+            lone call never waits. False where the primary waits for a network rather than for this machine. With a
+            checkpointer each call has a run of its own.
 
     Raises:
         ConfigError: a setting that is not allowed.
         UsageError: no such task or version.
-        ArtifactError: the model's files are missing or not the trained ones, or a budget without a certificate for
-            this very graph.
+        ArtifactError: the model's files are missing or not the trained ones, no export passed, or a budget without a
+            certificate for this very graph.
+        MissingExtraError: an ONNX engine without onnxruntime.
 
     >>> from healdag import create_classifier
     >>> create_classifier().classify("I'm so happy today!").final_label
@@ -141,10 +156,10 @@ def create_classifier(
         saver = InMemorySaver()
 
     def build() -> Engine:
-        models = _load(settings, primary, sarcasm, asked_backups)
+        models = _load_settled(settings, primary, sarcasm, asked_backups)
         return _engine(models, settings, corrections, saver, _condenser(settings, condenser), decisions)
 
-    return Classifier(build)
+    return Classifier(build, batching=batching is not False)
 
 
 @dataclass(frozen=True)
@@ -160,6 +175,31 @@ class _Models:
     ladder: tuple[Rung, ...]
     policy: Policy
     origin: Origin
+    engine: str = ""
+
+
+def _load_settled(
+    settings: Settings, primary: Predictor | None, sarcasm: Predictor | None, backups: Sequence[BackupSpec] | None
+) -> _Models:
+    """The models, run by the engine that was asked for, or under 'auto' by the fastest that can be had."""
+    folders = []
+    if primary is None:
+        folders = [find_artifact(settings.model.task, settings.model.version)]
+        if sarcasm is None and read_manifest(folders[0]).sarcasm:
+            folders.append(find_artifact("sarcasm"))
+    settled = settle(settings, folders)
+    try:
+        models = _load(settled.apply(settings), primary, sarcasm, backups)
+    except ArtifactError as error:
+        if settings.model.engine != "auto" or settled.engine == "torch":
+            raise
+        settled = Settled("torch", str(error))
+        models = _load(settled.apply(settings), primary, sarcasm, backups)
+    rungs = [rung.predictor for rung in models.ladder]
+    words = in_words([models.primary, *([models.detector] if models.detector is not None else []), *rungs], settled)
+    if words:
+        log.info("%s: %s", models.version, words)
+    return replace(models, engine=words)
 
 
 def _load(
@@ -248,6 +288,7 @@ def _open(
     options = {
         "base_path": settings.model.base_path,
         "device": settings.model.device,
+        "engine": settings.model.engine,
         "tokens_per_batch": settings.model.tokens_per_batch,
         "window_overlap": settings.model.window_overlap,
         "name": name,
@@ -376,10 +417,12 @@ def _engine(
         finalize=Finalize(decider, models.version),
         condense=Condense(condenser, whole(models.primary)) if condenser is not None else None,
         log=Log(decisions) if decisions is not None else None,
+        engine=models.engine,
     )
     graph = build_graph(nodes, human_review=dag.human_review)
     compiled: CompiledStateGraph[Any, Any, Any, Any] = graph.compile(checkpointer=checkpointer, name="healdag")
-    return Engine(graph=compiled, nodes=nodes, task=models.task)
+    short = in_one_step(graph) if checkpointer is None else None
+    return Engine(compiled, nodes, models.task, short.compile(name="healdag") if short is not None else None)
 
 
 def _lexicon(all_labels: tuple[str, ...], decider: Decider) -> Predictor | None:

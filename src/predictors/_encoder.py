@@ -2,97 +2,78 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from ..artifacts import UNCALIBRATED, Calibration
-from ..errors import ArtifactError, ConfigError
+from ._torch import TorchBackend, load_pretrained, pick_device, quiet_transformers
 from .base import FloatArray, calibrate
+
+__all__ = [
+    "Backend",
+    "Encoder",
+    "Ids",
+    "TextInput",
+    "Vocabulary",
+    "load_pretrained",
+    "pick_device",
+    "quiet_transformers",
+]
 
 DECIMALS = 4
 ROUNDING = 10.0**-DECIMALS
 TextInput = str | tuple[str, str]
+Ids: TypeAlias = npt.NDArray[np.int64]
 
 
-def pick_device(device: str) -> str:
-    """``auto`` as the best device that torch finds; any other name as it is.
+@runtime_checkable
+class Backend(Protocol):
+    """What runs the network: one forward pass over a padded batch. Safe to share between threads.
 
-    Raises:
-        ConfigError: torch does not know the device, or this machine does not have it.
+    Attributes:
+        num_labels: Columns of the logits.
+        hidden_size: Dimensions of a hidden state.
     """
-    import torch
 
-    if device != "auto":
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            problem = str(error).splitlines()[0]
-            raise ConfigError(
-                f"device {device!r} cannot be used ({problem}); 'auto' takes the best one, 'cpu' always works"
-            ) from None
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    num_labels: int
+    hidden_size: int
 
+    def run(self, ids: Ids, mask: Ids, types: Ids, layer: int | None) -> tuple[FloatArray, FloatArray]:
+        """Logits of shape (n, labels), and the rows' mean hidden states of the layer, (n, d); d is 0 without one.
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bar and no report of fresh head weights: that they are fresh is checked here instead."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # peft reads a property that transformers 5 deprecates; a caller can do nothing about it.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
+        Args:
+            ids: Tokens, shape (n, length).
+            mask: 1 for a token, 0 for padding.
+            types: 0 for the first text of a pair, 1 for the second.
+            layer: 0 for the embeddings, then one per layer.
+        """
+        ...
 
 
-def load_pretrained(folder: Path) -> tuple[Any, Any]:
-    """The finished classifier in a folder and its tokenizer; no code of the model's own is run, nothing unpickled.
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer without what transformers adds to it.
 
-    Raises:
-        ArtifactError: no safetensors weights, an unknown architecture, no fast tokenizer, or no trained head.
+    Attributes:
+        content: Of ``tokenizer.json``.
+        pad_id: Token that fills a batch up; masked, so any will do.
+        unknown_id: Token for what is not in the vocabulary; None where everything is.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    safe = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), **safe)
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                str(folder), use_safetensors=True, output_loading_info=True, dtype="float32", **safe
-            )
-    except Exception as error:  # transformers raises many kinds; each means that this folder holds no such model
-        raise ArtifactError(f"cannot load a text classifier from {str(folder)!r}: {error}") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ArtifactError(
-            f"the model in {str(folder)!r} holds no trained {missing}: its answers would be random; "
-            "take one that was trained for text classification"
-        )
-    if not tokenizer.is_fast:
-        raise ArtifactError(f"the model in {str(folder)!r} has no fast tokenizer (tokenizer.json)")
-    if tokenizer.pad_token_id is None:  # decoders have none, and any will do: padding is masked
-        tokenizer.pad_token = tokenizer.eos_token
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
-    return model, tokenizer
+    content: str
+    pad_id: int
+    unknown_id: int | None
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Vocabulary:
+        """That of a fast tokenizer of transformers."""
+        content = tokenizer.backend_tokenizer.to_str()
+        return cls(content, int(tokenizer.pad_token_id or 0), tokenizer.unk_token_id)
 
 
 @dataclass(frozen=True)
@@ -108,11 +89,12 @@ class Encoder:
     weighted by their tokens. Batches are filled by padded tokens, texts of like length together.
 
     Args:
-        model: A Hugging Face sequence-classification model, in evaluation mode.
-        tokenizer: Its fast tokenizer.
+        model: A Hugging Face sequence-classification model, which torch runs; or what runs another.
+        tokenizer: Its fast tokenizer, or what is left of it without transformers.
         max_length: Tokens per window, special tokens included.
         overlap: Tokens that neighbouring windows share.
         tokens_per_batch: Padded tokens in one forward pass.
+        device: Where torch runs a model; see :func:`pick_device`.
     """
 
     def __init__(
@@ -125,18 +107,21 @@ class Encoder:
         tokens_per_batch: int = 4096,
         device: str = "auto",
     ) -> None:
-        self.device = pick_device(device)
-        self.model = model.to(self.device).eval()
+        self.backend: Backend = model if isinstance(model, Backend) else TorchBackend(model, pick_device(device))
+        self.vocabulary = tokenizer if isinstance(tokenizer, Vocabulary) else Vocabulary.of(tokenizer)
         self.max_length = max_length
         self._tokens_per_batch = tokens_per_batch
         # A private copy whose window length is set once: changing it per call is what makes a shared fast
         # tokenizer fail with "Already borrowed" under threads.
-        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._tokenizer = Tokenizer.from_str(self.vocabulary.content)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, stride=min(overlap, max_length // 4), strategy="only_first")
-        self._pad_id = int(tokenizer.pad_token_id or 0)
-        self._unknown_id = tokenizer.unk_token_id
-        self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    @property
+    def model(self) -> Any:
+        """The Hugging Face model, where torch runs it."""
+        assert isinstance(self.backend, TorchBackend)
+        return self.backend.model
 
     def predict_proba(
         self,
@@ -161,10 +146,14 @@ class Encoder:
         Args:
             layer: 0 for the embeddings, then one per layer.
         """
-        values, hidden = self._pooled(
-            texts, lambda logits: calibrate(logits, calibration, multi_label=multi_label), layer
-        )
+        values, hidden = self.exact(texts, layer, calibration, multi_label=multi_label)
         return _rounded(values, multi_label=multi_label), hidden
+
+    def exact(
+        self, texts: Sequence[TextInput], layer: int | None, calibration: Calibration, *, multi_label: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
+        """Like :meth:`examine`, not rounded; without a layer d is 0."""
+        return self._pooled(texts, lambda logits: calibrate(logits, calibration, multi_label=multi_label), layer)
 
     def pooled(self, texts: Sequence[TextInput], function: Callable[[FloatArray], FloatArray]) -> FloatArray:
         """Means of ``function(logits)`` over each text's windows, weighted by their tokens.
@@ -184,8 +173,8 @@ class Encoder:
         encodings = self._tokenizer.encode_batch(list(texts))
         windows = [_Window(i, e) for i, first in enumerate(encodings) for e in (first, *first.overflowing) if e.ids]
         windows.sort(key=lambda window: len(window.encoding.ids))
-        width = 0 if layer is None else int(self.model.config.hidden_size)
-        result: FloatArray = np.zeros((len(encodings), int(self.model.config.num_labels)))
+        width = 0 if layer is None else self.backend.hidden_size
+        result: FloatArray = np.zeros((len(encodings), self.backend.num_labels))
         hidden: FloatArray = np.zeros((len(encodings), width))
         weights: FloatArray = np.zeros((len(encodings), 1))
         for batch in self._batches(windows):
@@ -210,12 +199,13 @@ class Encoder:
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Share, 0 to 1, of each text's tokens that are not in the vocabulary."""
-        if self._unknown_id is None:
+        unknown = self.vocabulary.unknown_id
+        if unknown is None:
             return [0.0] * len(texts)
         shares = []
         for encoding in self._tokenizer.encode_batch(list(texts)):
             real = [t for t, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if not special]
-            shares.append(real.count(self._unknown_id) / len(real) if real else 1.0)
+            shares.append(real.count(unknown) / len(real) if real else 1.0)
         return shares
 
     def _batches(self, windows: list[_Window]) -> Iterator[list[_Window]]:
@@ -231,29 +221,13 @@ class Encoder:
 
     def _forward(self, batch: list[_Window], layer: int | None = None) -> tuple[FloatArray, FloatArray]:
         """Logits of shape (n, labels), and the windows' mean hidden states of the layer, (n, d); d is 0 without one."""
-        import torch
-
         length = max(len(window.encoding.ids) for window in batch)
-        ids = torch.full((len(batch), length), self._pad_id, dtype=torch.long)
-        mask = torch.zeros((len(batch), length), dtype=torch.long)
-        types = torch.zeros((len(batch), length), dtype=torch.long)
+        ids: Ids = np.full((len(batch), length), self.vocabulary.pad_id, dtype=np.int64)
+        mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for i, window in enumerate(batch):
             n = len(window.encoding.ids)
-            ids[i, :n] = torch.tensor(window.encoding.ids)
-            types[i, :n] = torch.tensor(window.encoding.type_ids)
-            mask[i, :n] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        if self._takes_types:
-            inputs["token_type_ids"] = types
-        with torch.inference_mode():
-            inputs = {key: value.to(self.device) for key, value in inputs.items()}
-            outputs = self.model(**inputs, output_hidden_states=layer is not None)
-            logits: FloatArray = outputs.logits.double().cpu().numpy()
-            if layer is None:
-                return logits, np.zeros((len(batch), 0))
-            shares = inputs["attention_mask"].unsqueeze(2).float()
-            means = (outputs.hidden_states[layer].float() * shares).sum(1) / shares.sum(1)
-            return logits, means.double().cpu().numpy()
+            ids[i, :n], types[i, :n], mask[i, :n] = window.encoding.ids, window.encoding.type_ids, 1
+        return self.backend.run(ids, mask, types, layer)
 
 
 def _rounded(exact: FloatArray, *, multi_label: bool) -> FloatArray:

@@ -7,67 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import UNCALIBRATED, WEIGHTS, Manifest, read_manifest, resolve_base, verify_sha256
+from ..artifacts import WEIGHTS, Manifest, read_manifest, resolve_base, verify_sha256
 from ..errors import ArtifactError
-from ._encoder import Encoder, quiet_transformers
-from ._familiarity import FAMILIARITY, Familiarity, read_familiarity
-from .base import FloatArray, Predictor, Spec
+from ._classifier import LoraClassifier, classifier_of
+from ._engines import open_with_engine
+from ._torch import quiet_transformers
+from .base import Predictor, Spec
+
+__all__ = ["ADAPTER", "LoraClassifier", "load", "load_base", "load_merged"]
 
 ADAPTER = "adapter_model.safetensors"
-
-
-class LoraClassifier:
-    """Calibrated probabilities from an adapter on its base. See :class:`~healdag.predictors.base.Predictor`."""
-
-    def __init__(
-        self, encoder: Encoder, manifest: Manifest, name: str = "model", familiarity: Familiarity | None = None
-    ) -> None:
-        self.name = name
-        self.labels = manifest.labels
-        self.version = f"{manifest.task}/{manifest.version}"
-        self.prior = manifest.prior
-        self.multi_label = manifest.multi_label
-        self._calibration = manifest.calibration
-        self.familiarity = familiarity
-        self._encoder = encoder
-
-    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
-        """Calibrated probabilities of shape (len(texts), len(labels)); each row sums to 1, unless multi-label."""
-        return self._encoder.predict_proba(texts, self._calibration, multi_label=self.multi_label)
-
-    def examine(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray | None]:
-        """Probabilities as above, and each text's distance from the training texts, shape (len(texts),), from one pass.
-
-        The distance is in units of what 99 % of held-out texts stay below, to three decimals; None where the artefact
-        holds no training texts' statistics.
-        """
-        if self.familiarity is None:
-            return self.predict_proba(texts), None
-        values, hidden = self._encoder.examine(
-            texts, self.familiarity.layer, self._calibration, multi_label=self.multi_label
-        )
-        return values, self.familiarity.distance(hidden).round(3)
-
-    def hidden(self, texts: Sequence[str], layer: int) -> FloatArray:
-        """Mean hidden states of a layer, shape (len(texts), d)."""
-        return self._encoder.examine(texts, layer, UNCALIBRATED, multi_label=self.multi_label)[1]
-
-    @property
-    def layers(self) -> int:
-        """How many layers the model has."""
-        return int(self._encoder.model.config.num_hidden_layers)
-
-    def uncalibrated(self, texts: Sequence[str]) -> FloatArray:
-        """The same as the model alone says it."""
-        return self._encoder.predict_proba(texts, UNCALIBRATED, multi_label=self.multi_label)
-
-    def unknown_share(self, texts: Sequence[str]) -> list[float]:
-        """Share, 0 to 1, of each text's tokens that the model does not know."""
-        return self._encoder.unknown_share(texts)
-
-    def exceeds_window(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each text is longer than the model reads at once."""
-        return self._encoder.exceeds_window(texts)
 
 
 def load(spec: Spec) -> Predictor:
@@ -76,34 +25,22 @@ def load(spec: Spec) -> Predictor:
     Raises:
         ArtifactError: a file is missing or changed, the head was not trained, or it has other labels.
         BaseModelNotFoundError: the base is nowhere to be found.
+        MissingExtraError: an ONNX engine is asked for and not installed.
     """
     if spec.folder is None:
         raise ArtifactError("a predictor of kind 'lora' needs an artefact folder")
     manifest = read_manifest(spec.folder)
-    options = dict(spec.options)
+    return open_with_engine(manifest, spec.folder, spec.options, _load_with_torch)
+
+
+def _load_with_torch(manifest: Manifest, folder: Path, options: Mapping[str, Any]) -> LoraClassifier:
     base_path = options.get("base_path")
     if manifest.base is None:
-        raise ArtifactError(f"the manifest in {str(spec.folder)!r} names no base model")
+        raise ArtifactError(f"the manifest in {str(folder)!r} names no base model")
     base = resolve_base(manifest.base.name, base_path=base_path, revision=manifest.base.revision)
     verify_sha256(base / WEIGHTS, manifest.base.sha256)
-    model, tokenizer = load_merged(base, spec.folder, manifest.labels)
-    return classifier_of(model, tokenizer, manifest, spec.folder, options)
-
-
-def classifier_of(
-    model: Any, tokenizer: Any, manifest: Manifest, folder: Path, options: Mapping[str, Any]
-) -> LoraClassifier:
-    """A loaded model as a predictor, with the options that every encoder has, and what its folder knows of texts."""
-    encoder = Encoder(
-        model,
-        tokenizer,
-        max_length=manifest.max_length,
-        overlap=int(options.get("window_overlap", 32)),
-        tokens_per_batch=int(options.get("tokens_per_batch", 4096)),
-        device=str(options.get("device", "auto")),
-    )
-    known = read_familiarity(folder) if FAMILIARITY in manifest.files else None
-    return LoraClassifier(encoder, manifest, str(options.get("name", "model")), known)
+    model, tokenizer = load_merged(base, folder, manifest.labels)
+    return classifier_of(model, tokenizer, manifest, folder, options)
 
 
 def load_merged(base: Path, adapter: Path, labels: Sequence[str]) -> tuple[Any, Any]:

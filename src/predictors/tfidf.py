@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,12 +24,24 @@ TRUSTED = ("sklearn.calibration._CalibratedClassifier", "sklearn.calibration._Si
 Both hold arrays and other estimators only."""
 
 
+@dataclass(frozen=True)
+class Later:
+    """A pipeline that is read when it is first asked: scikit-learn and skops take a second to import."""
+
+    path: Path
+
+    def read(self) -> Any:
+        """The pipeline."""
+        return load_skops(self.path)
+
+
 class TfidfClassifier:
     """Calibrated probabilities from a scikit-learn pipeline. See :class:`~healdag.predictors.base.Predictor`.
 
     Args:
         pipeline: Features, then a classifier over the labels' names (those that had training rows; the others get
-            probability 0); multi-label: a OneVsRestClassifier whose columns are the manifest's labels, in order.
+            probability 0); multi-label: a OneVsRestClassifier whose columns are the manifest's labels, in order. Or
+            where to read it when it is first asked.
 
     Raises:
         ArtifactError: the pipeline has classes that are none of the manifest's labels.
@@ -35,8 +54,11 @@ class TfidfClassifier:
         self.version = f"{manifest.task}/{manifest.version}"
         self.prior = manifest.prior
         self._calibration = manifest.calibration
-        self._pipeline = pipeline
-        self._columns = _columns(pipeline, manifest)
+        self._manifest = manifest
+        self._given = pipeline
+        self._reading = threading.Lock()
+        if not isinstance(pipeline, Later):
+            self._opened  # noqa: B018 - says at once what is wrong with it
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Calibrated probabilities of shape (len(texts), len(labels)); rows sum to 1, unless multi-label."""
@@ -46,11 +68,19 @@ class TfidfClassifier:
         """The same as the model alone says it."""
         return self._answer(texts, UNCALIBRATED)
 
+    @cached_property
+    def _opened(self) -> tuple[Any, list[int]]:
+        """The pipeline, and what :func:`_columns` says of it."""
+        with self._reading:
+            pipeline = self._given.read() if isinstance(self._given, Later) else self._given
+            return pipeline, _columns(pipeline, self._manifest)
+
     def _answer(self, texts: Sequence[str], calibration: Calibration) -> FloatArray:
         if not texts:
             return np.zeros((0, len(self.labels)))
         raw = np.zeros((len(texts), len(self.labels)))
-        raw[:, self._columns] = self._pipeline.predict_proba(list(texts))
+        pipeline, columns = self._opened
+        raw[:, columns] = pipeline.predict_proba(list(texts))
         return calibrate(logits_of(raw, multi_label=self.multi_label), calibration, multi_label=self.multi_label)
 
 
@@ -77,17 +107,34 @@ def load(spec: Spec) -> Predictor:
     """
     if spec.folder is None:
         raise ArtifactError("a predictor of kind 'tfidf' needs an artefact folder")
-    return TfidfClassifier(
-        load_skops(spec.folder / MODEL), read_manifest(spec.folder), str(spec.options.get("name", "tfidf"))
-    )
+    manifest, path = read_manifest(spec.folder), spec.folder / MODEL
+    # An ONNX engine is there to start fast. The manifest vouches for the file; its content is looked at later.
+    later = str(spec.options.get("engine", "")).startswith("onnx") and MODEL in manifest.files
+    pipeline = Later(path) if later else load_skops(path)
+    return TfidfClassifier(pipeline, manifest, str(spec.options.get("name", "tfidf")))
 
 
 def load_skops(path: Any) -> Any:
     """The scikit-learn object in a skops file; only types that skops trusts, and those in TRUSTED, are built."""
-    from skops.io import load as skops_load
-    from skops.io.exceptions import UntrustedTypesFoundException
+    with _without_torch():
+        from skops.io import load as skops_load
+        from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
         return skops_load(path, trusted=list(TRUSTED))
     except UntrustedTypesFoundException as error:
         raise ArtifactError(f"{str(path)!r} holds types that are not trusted: {error}") from None
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Skops imports every module of scikit-learn, and the bridge to torch among them would load all of torch."""
+    bridge = "sklearn.externals.array_api_compat.torch"
+    unused = bridge not in sys.modules and "torch" not in sys.modules
+    if unused:
+        sys.modules[bridge] = ModuleType(bridge)
+    try:
+        yield
+    finally:
+        if unused:
+            sys.modules.pop(bridge, None)

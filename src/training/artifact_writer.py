@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import CURRENT, MANIFEST, Manifest, SummarizerManifest, sha256
+from ..artifacts import MANIFEST, Manifest, SummarizerManifest, make_current, sha256
 
 
 @contextmanager
@@ -45,12 +45,10 @@ def write_manifest(folder: Path, manifest: Manifest | SummarizerManifest, covere
     (folder / MANIFEST).write_text(full.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def set_current(models: Path, task: str, version: str) -> None:
-    """Points ``models/<task>/current`` at a version and notes it in ``models/MODEL_VERSION.json``."""
-    pointer = models / task / CURRENT
-    fresh = pointer.with_name(f".{CURRENT}")
-    fresh.write_text(version + "\n", encoding="utf-8")
-    fresh.replace(pointer)
-    register = models / "MODEL_VERSION.json"
-    versions = json.loads(register.read_text(encoding="utf-8")) if register.is_file() else {}
-    write_json(register, dict(sorted({**versions, task: version}.items())))
+def set_current(models: Path, task: str, version: str) -> bool:
+    """Puts a version that was made just now into use, unless a newer one is: :func:`healdag.artifacts.make_current`.
+
+    Returns:
+        Whether it is in use.
+    """
+    return make_current(models, task, version)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..artifacts import CURRENT, MANIFEST, Manifest
+from ..artifacts import MANIFEST, Manifest, current_version, version_key
 from ..errors import UsageError
+
+__all__ = ["check_version", "current_version", "next_patch", "next_version", "unfinished_version", "versions"]
 
 FIRST = "1.0.0"
 RUNS = ".training"
 """Folder, beside a task's versions, with a folder for each that is being trained: its checkpoints."""
-_FORM = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 def versions(folder: Path) -> list[str]:
     """The versions in ``models/<task>``, oldest first."""
     names = (path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
-    return sorted((name for name in names if _FORM.fullmatch(name)), key=_key)
+    return sorted((name for name in names if version_key(name)), key=_key)
 
 
 def unfinished_version(folder: Path) -> str | None:
     """The version in ``models/<task>`` whose training was interrupted, in any of its steps; None without one."""
     names = (path.name for path in (folder / RUNS).glob("*"))
-    return max((name for name in names if _FORM.fullmatch(name)), key=_key, default=None)
+    return max((name for name in names if version_key(name)), key=_key, default=None)
 
 
 def check_version(version: str) -> str:
@@ -33,7 +33,7 @@ def check_version(version: str) -> str:
     Raises:
         UsageError: it is not of the form X.Y.Z.
     """
-    if _FORM.fullmatch(version) is None:
+    if version_key(version) is None:
         raise UsageError(f"version {version!r} is not of the form X.Y.Z, for example {FIRST}")
     return version
 
@@ -75,13 +75,7 @@ def next_patch(folder: Path, version: str) -> str:
     return f"{major}.{minor}.{max([patch, *taken]) + 1}"
 
 
-def current_version(folder: Path) -> str | None:
-    """The version in use in ``models/<task>``, or None."""
-    pointer = folder / CURRENT
-    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
-
-
 def _key(version: str) -> tuple[int, int, int]:
-    found = _FORM.fullmatch(version)
-    assert found is not None
-    return int(found[1]), int(found[2]), int(found[3])
+    key = version_key(version)
+    assert key is not None
+    return key

@@ -100,7 +100,7 @@ def certify(folder: Path, rows: Sequence[Example], asked: Asked, data: str) -> C
         )
     if not rows:
         raise UsageError("there is no row to certify on; give labelled texts")
-    classifier = create_classifier(str(folder), human_review=False)
+    classifier = create_classifier(str(folder), human_review=False, engine="torch")
     seen, truth = observe_rows(classifier, rows), right_answers(rows, manifest)
     budgets = [_all(seen, model.grid, max_error, asked.certainty) for max_error in asked.max_errors]
     if asked.by_label:

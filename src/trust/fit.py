@@ -47,7 +47,7 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     for name in (CONFIDENCE, CERTIFICATE, FIGURES):
         (folder / name).unlink(missing_ok=True)
     rows = load_split(task, "validation", source)
-    classifier = create_classifier(str(folder), human_review=False)
+    classifier = create_classifier(str(folder), human_review=False, engine="torch")
     seen = observe_rows(classifier, rows)
     asked = [i for i, known in enumerate(seen.features) if known is not None]
     model, crossed = fit_confidence(

@@ -1,0 +1,1 @@
+"""ONNX exports of a whole graph's models, and the gate that int8 has to pass on labelled rows."""
