@@ -377,7 +377,7 @@ def test_a_new_version_is_made_and_the_old_one_stays(place: Path, calibrated: di
     assert new.files == old.files  # nothing was trained
     for name in ("tfidf", "ensemble"):
         assert read_manifest(versions / "1.0.1" / "backups" / name).version == "1.0.1"
-    assert sorted(path.name for path in versions.iterdir()) == ["1.0.0", "1.0.1", "current"]
+    assert sorted(path.name for path in versions.iterdir()) == ["1.0.0", "1.0.1", "current", "history.jsonl"]
 
 
 def test_everything_that_speaks_of_the_calibration_is_new(place: Path, calibrated: dict[str, Any]) -> None:
