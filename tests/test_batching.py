@@ -67,7 +67,7 @@ class Crowd:
 
     def __init__(self, runs: Runs, **options: Any) -> None:
         self.runs = runs
-        self.batcher: Batcher[str] = Batcher(runs, **options)
+        self.batcher: Batcher[str] = Batcher(runs, **{"patience": LONG, **options})
         self.pool = ThreadPoolExecutor(40)
 
     def __enter__(self) -> Crowd:
@@ -93,7 +93,7 @@ class Crowd:
 class TestBatcher:
     def test_a_lone_call_runs_where_it_is(self) -> None:
         runs = Runs(held=False)
-        batcher = Batcher(runs)
+        batcher = Batcher(runs, patience=LONG)
         assert [batcher.call(text) for text in ("a", "b")] == ["A", "B"]
         assert runs.batches == [["a"], ["b"]]
         assert set(runs.threads) == {threading.current_thread().name}
@@ -143,7 +143,7 @@ class TestBatcher:
 
     def test_coroutines_of_several_loops_and_threads(self) -> None:
         runs = Runs(held=False)
-        batcher = Batcher(runs)
+        batcher = Batcher(runs, patience=LONG)
 
         async def many(name: str) -> list[str]:
             return list(await asyncio.gather(*(batcher.acall(f"{name}{i}") for i in range(30))))
@@ -164,7 +164,7 @@ class TestBatcher:
 
     def test_the_loop_is_not_blocked(self) -> None:
         runs = Runs()
-        batcher = Batcher(runs)
+        batcher = Batcher(runs, patience=LONG)
 
         async def run() -> str:
             task = asyncio.create_task(batcher.acall("a"))
@@ -177,7 +177,7 @@ class TestBatcher:
 
     def test_a_cancelled_call_is_not_run_and_leaves_the_others(self) -> None:
         runs = Runs()
-        batcher = Batcher(runs)
+        batcher = Batcher(runs, patience=LONG)
 
         async def run() -> list[Any]:
             tasks = [asyncio.create_task(batcher.acall(text)) for text in ("first", "a", "b")]
@@ -275,11 +275,12 @@ def together(classifier: Classifier, model: Held, texts: list[str], before_relea
     def call(i: int, text: str) -> Any:
         return asyncio.run(classifier.aclassify(text)) if i % 2 else classifier.classify(text)
 
+    assert classifier._batcher is not None
+    classifier._batcher._patience = LONG  # on a busy machine it takes a while until all of them wait
     with ThreadPoolExecutor(len(texts) + 1) as pool:
         first = pool.submit(classifier.classify, "first")
         assert model.started.wait(LONG)
         calls = [pool.submit(call, i, text) for i, text in enumerate(texts)]
-        assert classifier._batcher is not None
         until(lambda: len(classifier._batcher._waiting) == len(texts))  # type: ignore[union-attr]
         before_release()
         model.release.set()
