@@ -30,11 +30,11 @@ from healdag.predictors import FloatArray, ask
 from healdag.text import clean_text
 from healdag.training.data import load_split
 from healdag.training.datasets import Example, read_examples
-from healdag.training.evaluation.metrics import binned_gap
 from healdag.training.familiarity import foreign_texts
 from healdag.training.tasks import load_task
+from healdag.trust.fit import selective_figures
 from healdag.trust.observe import Observed, observe_rows
-from healdag.trust.risk import RISKS, BoolArray, augrc, aurc, coverage_at, fixed_sequence, sequence
+from healdag.trust.risk import RISKS, BoolArray, augrc, aurc, fixed_sequence, sequence
 
 RESULT = Path(__file__).parent / "results" / "trust.json"
 SETS: dict[str, tuple[str, dict[str, str] | None]] = {
@@ -98,7 +98,7 @@ def selective(classifier: Classifier, seen: Observed, raw: tuple[FloatArray, Boo
         "whole_graph": (seen.confidence, seen.right),
         "oracle": (seen.right.astype(float), seen.right),
     }
-    figures = {name: figures_of(sure, right) for name, (sure, right) in ways.items()}
+    figures = {name: selective_figures(sure, right) for name, (sure, right) in ways.items()}
     generator = np.random.default_rng(SEED)
     ratios: dict[str, list[float]] = {"aurc": [], "augrc": []}
     gains = []
@@ -118,17 +118,6 @@ def selective(classifier: Classifier, seen: Observed, raw: tuple[FloatArray, Boo
             },
             "accuracy": {"gain": round(whole["accuracy"] - first["accuracy"], 4), "interval_95": interval(gains)},
         },
-    }
-
-
-def figures_of(sure: FloatArray, right: BoolArray) -> dict[str, Any]:
-    """Of one way to be sure."""
-    return {
-        "accuracy": round(float(right.mean()), 4),
-        "aurc": round(aurc(sure, ~right), 4),
-        "augrc": round(augrc(sure, ~right), 4),
-        "ece": round(binned_gap(sure, right), 4),
-        "coverage_at_risk": {f"{risk:g}": round(coverage_at(sure, ~right, risk), 4) for risk in RISKS},
     }
 
 

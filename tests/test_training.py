@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from healdag import create_classifier
+from healdag.artifacts import replacing
 from healdag.errors import ConfigError, UsageError
 from healdag.training import load_task
-from healdag.training.artifact_writer import replacing, set_current
+from healdag.training.artifact_writer import set_current
 from healdag.training.data import data_hash, load_split
 from healdag.training.datasets import Example, read_examples
 from healdag.training.ensembles.stack import Evidence, cross_validated, fit_policy, fit_pool

@@ -15,7 +15,18 @@ from .calibration import UNCALIBRATED, Calibration
 from .certificate import Budget, Certificate, covered_files, read_certificate, verify_certificate
 from .confidence import ConfidenceModel, read_confidence
 from .exports import Checks, Export, Exported, Fp32Check, Int8Check, Precision, find_export
-from .files import CERTIFICATE, CONFIDENCE, CURRENT, MANIFEST, POLICY, WEIGHTS, read_json, sha256, verify_sha256
+from .files import (
+    CERTIFICATE,
+    CONFIDENCE,
+    CURRENT,
+    MANIFEST,
+    POLICY,
+    WEIGHTS,
+    read_json,
+    replacing,
+    sha256,
+    verify_sha256,
+)
 from .manifest import BaseReference, Manifest, SummarizerManifest, read_manifest, read_summarizer_manifest
 from .places import available_tasks, find_artifact, models_roots, pointer_marks, root_of
 from .pointer import HISTORY, Change, champions, current_version, read_history
@@ -68,6 +79,7 @@ __all__ = [
     "read_manifest",
     "read_policy",
     "read_summarizer_manifest",
+    "replacing",
     "resolve_base",
     "rollback",
     "root_of",

@@ -13,10 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -215,29 +212,6 @@ def write_checks(exported: Exported, checks: Checks) -> Exported:
     Path(fresh).chmod(0o644)
     Path(fresh).replace(path)
     return Exported(exported.folder, exported.export, checks)
-
-
-@contextmanager
-def making(folder: Path) -> Iterator[Path]:
-    """A fresh folder beside ``folder``, whose place it takes when the block ends without an error.
-
-    Whoever reads meanwhile finds the old one or the new one, or for a moment none; never a half-written one.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield fresh
-        fresh.chmod(0o755)
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-        try:
-            if folder.exists():
-                folder.rename(old / folder.name)
-            fresh.rename(folder)
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
 
 
 def checks_name() -> str:

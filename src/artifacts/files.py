@@ -1,9 +1,13 @@
-"""Names of an artefact's files, and reading them with their hashes."""
+"""Names of an artefact's files, reading them with their hashes, and replacing a folder as a whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +21,29 @@ CONFIDENCE = "confidence.json"
 CERTIFICATE = "certificate.json"
 CURRENT = "current"
 WEIGHTS = "model.safetensors"
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A fresh folder to write into, which takes the place of ``folder`` when the block ends without an error.
+
+    Whoever reads meanwhile finds the old one or the new one, or for a moment none; never a half-written one.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    fresh.chmod(0o755)
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        folder.rename(old / folder.name)
+        fresh.rename(folder)
+        shutil.rmtree(old)
+    else:
+        fresh.rename(folder)
 
 
 def verify_sha256(path: Path, expected: str) -> None:

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import MANIFEST, Checks, Export, Exported, Fp32Check, Manifest, sha256
+from ..artifacts import MANIFEST, Checks, Export, Exported, Fp32Check, Manifest, replacing, sha256
 from ..artifacts.exports import (
     EMBEDDINGS,
     EXPORT,
     TOKENIZER,
     export_folder,
-    making,
     network,
     processor,
     runtime_version,
@@ -68,7 +67,7 @@ def write_export(artifact: Path, manifest: Manifest, encoder: Encoder, layer: in
 def _write(folder: Path, artifact: Path, manifest: Manifest, encoder: Encoder, layer: int | None) -> Exported:
     backend, vocabulary = encoder.backend, encoder.vocabulary
     assert isinstance(backend, TorchBackend)
-    with making(folder) as fresh:
+    with replacing(folder) as fresh:
         _trace(backend, layer, fresh / network("fp32"))
         _split_and_quantize(fresh)
         (fresh / TOKENIZER).write_text(vocabulary.content, encoding="utf-8")

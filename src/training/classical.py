@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ..artifacts import POLICY, Manifest
+from ..artifacts import POLICY, Manifest, replacing
 from ..errors import UsageError
 from ..predictors.tfidf import MODEL
-from .artifact_writer import replacing, write_json, write_manifest
+from .artifact_writer import write_json, write_manifest
 from .calibrating import calibrate_and_measure
 from .data import data_hash, prior_of, targets, texts_of
 from .datasets import Example

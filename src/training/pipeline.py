@@ -21,12 +21,13 @@ from ..artifacts import (
     Manifest,
     find_artifact,
     read_manifest,
+    replacing,
     resolve_base,
     sha256,
 )
 from ..errors import UsageError
 from ..predictors.lora import ADAPTER
-from .artifact_writer import replacing, set_current, write_json, write_manifest
+from .artifact_writer import set_current, write_json, write_manifest
 from .augmentation.augment import augmented_split
 from .calibrating import Calibrated, calibrate_and_measure, write_figures
 from .checkpoints import run_folder, run_hash

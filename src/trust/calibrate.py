@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import CERTIFICATE, read_json
+from ..artifacts import CERTIFICATE, read_json, replacing
 from ..errors import UsageError
-from ..training.artifact_writer import replacing, set_current, write_json
+from ..training.artifact_writer import set_current, write_json
 from ..training.calibrating import RELIABILITY
 from ..training.data import load_split
 from ..training.evaluation.candidates import Artifact

@@ -125,7 +125,7 @@ def measure_graph(seen: Observed, confidence: FloatArray) -> dict[str, Any]:
         "graph": (confidence, seen.right),
     }
     figures: dict[str, Any] = {"n": len(seen.right)}
-    figures |= {name: _figures(sure, right) for name, (sure, right) in ways.items()}
+    figures |= {name: selective_figures(sure, right) for name, (sure, right) in ways.items()}
     fixed, broke = int((seen.right & ~seen.primary_right).sum()), int((~seen.right & seen.primary_right).sum())
     figures |= {"fixed": fixed, "broke": broke}
 
@@ -139,7 +139,13 @@ def measure_graph(seen: Observed, confidence: FloatArray) -> dict[str, Any]:
     return figures
 
 
-def _figures(sure: FloatArray, right: BoolArray) -> dict[str, Any]:
+def selective_figures(sure: FloatArray, right: BoolArray) -> dict[str, Any]:
+    """How often answers are right, and what their confidence is worth.
+
+    Args:
+        sure: Confidence of each answer, shape (n,).
+        right: Whether it is right, shape (n,).
+    """
     return {
         "accuracy": round(float(right.mean()), 4),
         "aurc": round(aurc(sure, ~right), 4),

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ...artifacts import replacing
 from ...errors import MissingExtraError, UsageError
 from ...text import clean_text
-from ..artifact_writer import replacing, write_json
+from ..artifact_writer import write_json
 from ..datasets import SPLITS, Example, Split
 from ..tasks import Balance, DataReference, Task
 from . import data_hash, read_reference, with_known_labels

@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ...artifacts import CURRENT, MANIFEST, POLICY, Manifest, Policy, find_artifact, read_json, read_manifest
+from ...artifacts import CURRENT, MANIFEST, POLICY, Manifest, Policy, find_artifact, read_json, read_manifest, replacing
 from ...errors import UsageError
 from ...predictors import FloatArray, Spec, decide, load_predictor, logits_of
 from ...predictors.ensemble import OWN, SETUP, Pool
-from ..artifact_writer import replacing, set_current, write_json, write_manifest
+from ..artifact_writer import set_current, write_json, write_manifest
 from ..calibrating import recalibrated, thresholds_of, write_figures
 from ..data import data_hash, load_split, prior_of, targets, texts_of
 from ..datasets import Example

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...artifacts import MANIFEST, POLICY, BackupPolicy, Manifest, Policy, Rule, read_manifest, read_policy
+from ...artifacts import MANIFEST, POLICY, BackupPolicy, Manifest, Policy, Rule, read_manifest, read_policy, replacing
 from ...errors import UsageError
 from ...predictors import FloatArray, Spec, calibrate, decide, list_confidence, load_predictor, logits_of
 from ...predictors.ensemble import SETUP, Irony, Pool, evidence_of
-from ..artifact_writer import replacing, write_json, write_manifest
+from ..artifact_writer import write_json, write_manifest
 from ..calibrating import CALIBRATION
 from ..data import load_split, prior_of, read_references, targets, texts_of
 from ..evaluation.calibration import Fitted, fit_calibration

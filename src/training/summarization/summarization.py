@@ -23,13 +23,13 @@ from transformers import (
     set_seed,
 )
 
-from ...artifacts import WEIGHTS, BaseReference, SummarizerManifest, sha256
+from ...artifacts import WEIGHTS, BaseReference, SummarizerManifest, replacing, sha256
 from ...config import LoraSettings, Settings, TrainingSettings
 from ...errors import ConfigError, UsageError
 from ...predictors._encoder import quiet_transformers
 from ...predictors.lora import ADAPTER
 from ...summarizer import generation_config, load_seq2seq, load_summarizer
-from ..artifact_writer import replacing, write_json, write_manifest
+from ..artifact_writer import write_json, write_manifest
 from ..checkpoints import last_checkpoint, run_folder, run_hash
 from ..evaluation.measure import write_metrics_csv
 from ..finetuning.callbacks import Alarms
