@@ -2,7 +2,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help demo test check lint format clean
+.PHONY: help demo test check lint format bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## sets everything up and classifies examples/texts.tx
 test: check  ## sets everything up and passes all checks and tests
 
 check: lint  ## ruff, mypy, import-linter, pytest
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -24,6 +24,18 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev  ## formats the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: data-given $(VENV)/.installed-dev  ## measures speed beside other ways, DATA=folder of data sets; writes README's tables
+	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/peers.py --source "$(DATA)"
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/tables.py
+
+.PHONY: data-given
+data-given:
+	@test -f "$(DATA)/goemotions_8/test.jsonl.gz" || { \
+	  echo 'make bench needs a folder with goemotions_8/test.jsonl.gz: make bench DATA=folder (DATA is "$(DATA)")' >&2; \
+	  exit 2; }
 
 clean:  ## removes what was built, the environment too
 	rm -rf $(VENV) build dist *.egg-info

@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,7 +28,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import torch
+from _timing import in_turns, machine, milliseconds, processor_seconds, seconds
 from decision_log import make_texts
 
 from healdag import create_classifier
@@ -66,29 +64,6 @@ def instant(*, everything: bool = False, batching: bool = True) -> Classifier:
         backups=[Instant(LABELS, default={"joy": 0.8}, name="backup")],
         batching=batching,
     )
-
-
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def processor_seconds(function: Callable[[], Any]) -> float:
-    start = time.process_time()
-    function()
-    return time.process_time() - start
-
-
-def in_turns(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
-    """What each way gave in each round; every round begins with another one."""
-    found: dict[str, list[Any]] = {name: [] for name in ways}
-    names = list(ways)
-    for turn in range(rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            found[name].append(ways[name]())
-    return found
 
 
 def exhaust(classifier: Classifier, texts: list[str], size: int) -> int:
@@ -176,11 +151,6 @@ def calls(function: Callable[[], Any]) -> list[tuple[float, float]]:
     return found
 
 
-def milliseconds(times: list[float]) -> dict[str, float]:
-    ordered = sorted(times)
-    return {f"p{q}_ms": round(ordered[int(q / 100 * len(ordered))] * 1e3, 3) for q in (50, 99)}
-
-
 def by_threads(classifier: Classifier, texts: list[str], callers: int) -> tuple[float, list[float]]:
     """Seconds in all, and of each call."""
     with ThreadPoolExecutor(callers) as pool:
@@ -247,7 +217,7 @@ def main() -> None:
         return
     result: dict[str, Any] = {
         "command": "python benchmarks/serving.py",
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "machine": machine(),
     }
     for name in [options.only] if options.only else PARTS:
         result[name] = PARTS[name](options.rounds)

@@ -169,6 +169,91 @@ def speed() -> str:
     )
 
 
+PEERS = {
+    "hf 1": "Hugging Face pipeline, one by one",
+    "hf 8": "Hugging Face pipeline, batches of 8",
+    "hf 32": "Hugging Face pipeline, batches of 32",
+    "hf 32 sorted": "Hugging Face pipeline, batches of 32, texts sorted by length",
+    "torch loop": "plain torch loop, batches of 32",
+    "embedding": "MiniLM embeddings, logistic regression",
+    "tfidf": "TF-IDF, logistic regression",
+}
+OURS = {
+    "invoke": "whole graph, LangGraph's `graph.invoke` per text",
+    "classify": "whole graph, `classify` per text",
+    "whole": "whole graph, `classify_many`",
+    "sarcasm": "with sarcasm, without backups",
+    "alone": "without sarcasm and backups",
+    "bare": "the model without a graph",
+}
+ENGINE_NAMES = {"int8": "ONNX int8", "onnx": "ONNX", "fp32": "ONNX fp32", "torch": "torch"}
+
+
+def peers() -> str:
+    """Other ways to classify the same texts, and ours, by benchmarks/peers.py."""
+    found = load("peers")
+    bulk, single = found["bulk"], found["single"]
+    rows = ["| | texts/s | share of the fp32 ceiling | macro-F1 |", "|---|---|---|---|"]
+    names = {
+        **PEERS,
+        **{
+            f"{way} {engine}": f"healdag, {ENGINE_NAMES[engine]}: {name}"
+            for way, name in OURS.items()
+            for engine in ENGINE_NAMES
+        },
+    }
+    for key, name in names.items():
+        if (f := bulk["ways"].get(key)) is not None:
+            share = f"{f['share_of_ceiling']['median']:.2f}" if "share_of_ceiling" in f else "-"
+            rows.append(f"| {name} | {f['texts_per_second']:,.0f} | {share} | {f['macro_f1']:.3f} |")
+    fastest = next(iter(found["engines"]))
+    whole, alone = f"whole {fastest}", f"alone {fastest}"
+    ratio = {name: f["median"] for name, f in bulk["ratios"].items()}
+    one = {name: f["p50_ms"] for name, f in single["ways"].items()}
+    rows += [
+        "",
+        f"{bulk['texts']:,} texts of `{found['data']}` ({bulk['mean_tokens']:.1f} tokens on average) on "
+        f"{found['machine']['cores']} CPU cores, medians of {bulk['rounds']} rounds in which the ways take turns; "
+        f"matrix products reach {bulk['gflops_ceiling_fp32']['median']:.0f} GFLOP/s in fp32. In the same round the "
+        f"whole graph ({ENGINE_NAMES[fastest]}) answers {ratio[f'{whole} over hf 32']:.1f} times as many texts as the "
+        f"pipeline in batches of 32 and {ratio[f'{whole} over hf 1']:.1f} times its default; without sarcasm and "
+        f"backups {ratio[f'{alone} over hf 32']:.1f} and {ratio[f'{alone} over hf 1']:.1f} times. It keeps "
+        f"{ratio[f'{whole} over bare {fastest}']:.0%} of the bare model's speed, without sarcasm and backups "
+        f"{ratio[f'{alone} over bare {fastest}']:.0%}. One text takes {one[whole]:.1f} ms, the pipeline "
+        f"{one['hf']:.1f} ms.",
+    ]
+    return "\n".join(rows)
+
+
+def serving() -> str:
+    """What the graph costs beside the models, and callers at once, by benchmarks/serving.py."""
+    found = load("serving")
+    one, callers, bulk = found["single"], found["callers"], found["bulk"]
+    rows = ["| callers at once | texts/s | p50 ms | p99 ms |", "|---|---|---|---|"]
+    for kind in ("threads", "coroutines"):
+        for count in (1, 4, 32):
+            f = callers[f"{count} {kind}, batching on"]
+            rows.append(f"| {count} {kind} | {f['texts_per_second']:,.0f} | {f['p50_ms']:.1f} | {f['p99_ms']:.1f} |")
+    peak, everything = bulk["peak_mib"], one["classify with sarcasm and a backup, batching on"]
+    rows += [
+        "",
+        f"The graph itself takes {one['classify alone, batching on']['p50_ms']:.2f} ms for one text, and "
+        f"{everything['p50_ms']:.2f} ms with sarcasm and a backup (p50, models that answer at once). 100,000 texts "
+        f"take {bulk['100000_over_ten_times_10000']:.2f} times as long as ten times 10,000, and `classify_iter` holds "
+        f"{peak['iter 100000']:.0f} MiB at most, for 1,000 texts {peak['iter 1000']:.0f} MiB.",
+    ]
+    return "\n".join(rows)
+
+
+def startup() -> str:
+    """What a start costs, by benchmarks/startup.py."""
+    found = load("startup")
+    rows = ["| | seconds | of the processor | MiB |", "|---|---|---|---|"]
+    for name, f in found["ways"].items():
+        rows.append(f"| {name} | {f['seconds']:.2f} | {f['processor_seconds']:.2f} | {f['mib']:.0f} |")
+    return "\n".join(rows)
+
+
 def trust() -> str:
     """Coverage at risks, by benchmarks/trust.py."""
     ways = {
@@ -248,6 +333,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "emoji": emoji,
     "tasks": tasks,
     "speed": speed,
+    "peers": peers,
+    "serving": serving,
+    "startup": startup,
     "toxicity": toxicity,
     "hate": hate,
     "augmentation": augmentation,

@@ -131,7 +131,7 @@ def halves(classifier: Classifier, seen: Observed) -> dict[str, Any]:
     found: dict[str, Any] = {}
     orders = [generator.permutation(n) for _ in range(HALVES)]
     for max_error in RISKS:
-        thresholds = sequence(model.grid, n // 2, max_error, CERTAINTY)
+        thresholds = sequence(model.grid, n // 2, max_error)
         above, above_on_other, certified, coverages = 0, 0, 0, []
         for order in orders:
             one, other = order[: n // 2], order[n // 2 :]

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from .config import Settings
     from .errors import HealdagError
     from .graph import Classifier, create_classifier
-    from .schema import Attempt, Classification
+    from .healing.heal import heal
+    from .healing.report import HealReport
+    from .schema import Attempt, Classification, Question
 
 __version__ = "0.1.0"
 
@@ -20,11 +22,25 @@ _HOMES = {
     "Attempt": "schema",
     "Classification": "schema",
     "Classifier": "graph",
+    "HealReport": "healing",
     "HealdagError": "errors",
+    "Question": "schema",
     "Settings": "config",
     "create_classifier": "graph",
+    "heal": "healing",
 }
-__all__ = ["Attempt", "Classification", "Classifier", "HealdagError", "Settings", "__version__", "create_classifier"]
+__all__ = [
+    "Attempt",
+    "Classification",
+    "Classifier",
+    "HealReport",
+    "HealdagError",
+    "Question",
+    "Settings",
+    "__version__",
+    "create_classifier",
+    "heal",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,9 @@ class ModelSettings(_Section):
 
     task: str = Field(default="emotion", description="Task name: a folder under models/, or a path to an artefact.")
     version: str | None = Field(default=None, description="Version of the artefact; None means the current one.")
+    fallback: bool = Field(
+        default=True, description="Where the current version cannot be loaded: the last good one, then TF-IDF."
+    )
     labels: tuple[str, ...] | None = Field(
         default=None, description="Answer with these labels of the task only, two at least; None means all."
     )
@@ -131,8 +134,17 @@ class DagSettings(_Section):
     backups: tuple[str | dict[str, Any], ...] | None = Field(
         default=None, description="Backups in order, by name or as {kind: ..., options}; None: those of the artefact."
     )
+    cheap_first: bool = Field(
+        default=False, description="Whether a cheap model answers the texts that it is sure of, and no other is asked."
+    )
     backup_timeout: float = Field(
         default=60.0, gt=0, description="Seconds that a backup of your own may take for a batch; then it is skipped."
+    )
+    backup_failures: int = Field(
+        default=3, ge=0, description="Failures in a row after which a backup of your own is left out; 0: it never is."
+    )
+    backup_pause: float = Field(
+        default=60.0, gt=0, description="Seconds for which it is left out; then one call tries it."
     )
     max_error: Annotated[float, Field(gt=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] | None = Field(
         default=None,
@@ -146,6 +158,10 @@ class DagSettings(_Section):
         description="How often the right label is in the set of labels that comes with an answer; None: no set.",
     )
     human_review: bool = Field(default=False, description="Whether still doubtful answers wait for a person.")
+    checkpointer: str | None = Field(
+        default=None,
+        description="Where they wait: a file for SQLite or a postgresql:// URL; None: in memory.",
+    )
     condenser: Path | None = Field(
         default=None, description="Folder of a summarizer that shortens texts beyond the model's window; None: none."
     )
@@ -164,6 +180,25 @@ class LogSettings(_Section):
     )
 
 
+class FeedbackSettings(_Section):
+    """Corrections: where they are kept, and how they are remembered."""
+
+    path: str | None = Field(
+        default=None,
+        description="A file for SQLite or a postgresql:// URL that keeps corrections; None: they end with the process.",
+    )
+    text: Literal["store", "hash"] = Field(
+        default="hash",
+        description="What is kept of a corrected text: all of it, or its SHA-256. Healing needs the texts.",
+    )
+    near_twins: bool = Field(
+        default=True, description="Whether corrections hold for texts that say nearly the same, too."
+    )
+    memory_size: int = Field(
+        default=10_000, ge=1, description="Corrected texts that are remembered; beyond, the oldest are forgotten."
+    )
+
+
 class LoggingSettings(_Section):
     """The library's logger; nothing is configured unless asked for."""
 
@@ -179,6 +214,7 @@ class Settings(_Section):
     dataset: DatasetSettings = DatasetSettings()
     dag: DagSettings = DagSettings()
     log: LogSettings = LogSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
     logging: LoggingSettings = LoggingSettings()
 
 
@@ -270,15 +306,21 @@ def _anchor_paths(content: dict[str, Any], folder: Path) -> None:
     """Relative paths in a file are relative to it; names, of tasks and of bases on the Hub, stay names."""
     places = (
         *(("model", "base_path"), ("model", "task"), ("dataset", "source")),
-        *(("lora", "base"), ("dag", "condenser"), ("log", "path")),
+        *(("lora", "base"), ("dag", "condenser"), ("dag", "checkpointer"), ("log", "path")),
+        ("feedback", "path"),
     )
     for section, key in places:
         values = content.get(section)
         value = values.get(key) if isinstance(values, dict) else None
         if isinstance(value, str) and (
-            key in {"base_path", "source", "condenser", "path"} or value.startswith((".", "~"))
+            (key in {"base_path", "source", "condenser", "path", "checkpointer"} and not _is_url(value))
+            or value.startswith((".", "~"))
         ):
             content[section][key] = str(folder / Path(value).expanduser())
+
+
+def _is_url(place: str) -> bool:
+    return "://" in place or place == ":memory:"
 
 
 def _collect_lines(node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:

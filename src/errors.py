@@ -48,6 +48,10 @@ class LockedError(HealdagError, TimeoutError):
     """Somebody else is changing which versions are in use; the message says who."""
 
 
+class StoreError(HealdagError, RuntimeError):
+    """A database that cannot be read or written just now: locked, full, out of reach; nothing was written."""
+
+
 class MissingExtraError(HealdagError, ImportError):
     """An optional dependency is not installed; the message names the pip command."""
 

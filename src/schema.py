@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Source = Literal["model", "emoji", "backup", "memory", "human", "pending", "abstain"]
 Reason = Literal["low_confidence", "sarcasm", "unreadable", "unfamiliar", "model_error", "budget"]
@@ -29,6 +30,13 @@ class Attempt(BaseModel):
     ms: float = Field(description="Milliseconds spent on this text (a batch's time divided by its size).")
     accepted: bool = Field(default=False, description="True where this answer is the one that was returned.")
     error: str | None = Field(default=None, description="Why it could not answer, or None.")
+    event: str | None = Field(
+        default=None, description="Of the memory: id of the correction that it goes by, where it has one."
+    )
+    similarity: float | None = Field(
+        default=None,
+        description="Of the memory: cosine similarity of the corrected text to this one; 1 where they are the same.",
+    )
 
 
 class Classification(BaseModel):
@@ -84,3 +92,38 @@ class Classification(BaseModel):
     def get(self, key: str, default: Any = None) -> Any:
         """The field's value, or ``default`` for an unknown name."""
         return self[key] if key in self else default  # noqa: SIM401 - this is that method
+
+
+class Candidate(BaseModel):
+    """A label with its probability."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str = Field(description="The label.")
+    probability: float = Field(description="Its calibrated probability, 0 to 1.")
+
+
+class Question(BaseModel):
+    """A decision that waits for a person; answered by :meth:`healdag.Classifier.answer`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    decision_id: str = Field(description="That of the pending result.")
+    text: str = Field(description="The text as it was given.")
+    top: tuple[Candidate, ...] = Field(description="The three likeliest labels; none where nothing could answer.")
+    reasons: tuple[Reason, ...] = Field(description="Why a person is asked.")
+    labels: tuple[str, ...] = Field(description="What may be answered.")
+    multi_label: bool = Field(description="Whether the answer is a list of these labels, or [].")
+    model_version: str = Field(description="Task and version of the artefact that asks.")
+    asked: AwareDatetime = Field(description="Since when it waits.")
+    uncertainty: float = Field(description="Entropy of the probabilities as a share of the largest possible, 0 to 1.")
+    gain: float = Field(
+        default=0.0,
+        description="Expected gain of an answer, uncertainty x density / cost: 0 or more, and only for comparing with "
+        "the other questions of the same list.",
+    )
+
+    @property
+    def waiting(self) -> timedelta:
+        """How long it has waited."""
+        return datetime.now(UTC) - self.asked

@@ -273,6 +273,15 @@ def test_an_isotonic_line_never_makes_a_label_certain_and_keeps_the_order() -> N
     assert (np.diff(values[:, 0]) >= -1e-12).all()
 
 
+def test_an_isotonic_line_of_numbers_that_differ_in_the_last_digit() -> None:
+    values = np.array([0.1, 0.2, 0.3, 0.9, np.nextafter(0.9, 1)])
+    truth = np.array([0, 0, 1, 1, 1])[:, None]
+    logits = np.log(values / (1 - values))[:, None]
+    found = fit_isotonic(logits, truth)
+    assert np.isfinite(found.knots).all()
+    assert np.isfinite(calibrate(logits, found, multi_label=True)).all()
+
+
 def test_bins_of_equally_many_rows() -> None:
     confidence = np.linspace(0.9, 1.0, 3000)
     right = np.random.default_rng(1).random(3000) < 0.95

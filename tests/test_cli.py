@@ -12,7 +12,7 @@ import sys
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -22,6 +22,8 @@ import healdag.graph
 import healdag.training
 from healdag.artifacts import available_tasks
 from healdag.cli import app
+from healdag.cli.options import Engine
+from healdag.config import ModelSettings
 from healdag.errors import BaseModelNotFoundError, ConfigError, PredictorError
 from healdag.predictors.fake import FakePredictor
 
@@ -184,6 +186,26 @@ def test_options_reach_the_classifier(fake: SimpleNamespace, tmp_path: Path) -> 
     assert fake.asked["config_path"] == config
     ok("classify", "meh")
     assert {key for key, value in fake.asked.items() if value is not None} == {"human_review"}
+
+
+def test_the_engines_are_those_of_the_settings() -> None:
+    assert get_args(ModelSettings.model_fields["engine"].annotation) == tuple(engine.value for engine in Engine)
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_the_engine_reaches_the_classifier(fake: SimpleNamespace, engine: str) -> None:
+    ok("classify", "meh", "--engine", engine)
+    assert fake.asked["engine"] == engine
+    fake.asked.clear()
+    ok("chat", "--engine", engine, stdin="meh\nquit\n")
+    assert fake.asked["engine"] == engine
+
+
+def test_an_unknown_engine_is_refused(fake: SimpleNamespace) -> None:
+    message = refused("classify", "meh", "--engine", "tensorrt")
+    assert "tensorrt" in message
+    assert "onnx-int8" in message
+    assert not fake.asked
 
 
 def test_progress_is_shown_on_a_terminal(

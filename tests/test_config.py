@@ -19,6 +19,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "model": {
         "task": "sarcasm",
         "version": "2.0.0",
+        "fallback": False,
         "labels": ("sarcastic", "not_sarcastic"),
         "label_prior": {"sarcastic": 0.1, "not_sarcastic": 0.9},
         "base_path": "/bases/minilm",
@@ -66,15 +67,20 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "sarcasm_threshold": 0.8,
         "enable_backup": False,
         "backups": ("tfidf", {"kind": "llm", "model": "openai:gpt"}),
+        "cheap_first": True,
         "backup_timeout": 1.5,
+        "backup_failures": 5,
+        "backup_pause": 2.5,
         "max_error": {"joy": 0.05},
         "certainty": 0.9,
         "label_set": 0.8,
         "human_review": True,
+        "checkpointer": "/queues/review.db",
         "condenser": "/models/short",
         "max_chars": 500,
     },
     "log": {"path": "/logs/decisions.db", "text": "store"},
+    "feedback": {"path": "/feedback/f.db", "text": "store", "near_twins": False, "memory_size": 50},
     "logging": {"level": "DEBUG"},
 }
 
@@ -176,7 +182,7 @@ class TestErrors:
     def test_unknown_section(self, tmp_path: Path) -> None:
         message = self.fail(tmp_path, "\nmodle:\n  task: emotion\n")
         assert "unknown key 'modle' (line 2 of " in message
-        assert "did you mean 'model'? allowed: model, lora, training, dataset, dag, log, logging" in message
+        assert "did you mean 'model'? allowed: model, lora, training, dataset, dag, log, feedback, logging" in message
 
     def test_nothing_alike_is_not_suggested(self, tmp_path: Path) -> None:
         assert "did you mean" not in self.fail(tmp_path, "dag: {zzz: 1}")

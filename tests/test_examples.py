@@ -34,6 +34,13 @@ SAYS = {
         r"by emoji, no doubts",
         r"correction: sadness, from memory",
     ],
+    "review_queue": [
+        r"model: Thank you so much, it works! -> \w+",
+        r"pending: .* -> None",
+        r"asked: .* \(\w+ 0\.\d\d, .*; .*low_confidence",
+        r"answered by a human: sadness",
+        r"next time: memory",
+    ],
     "studio": [r"preprocess --> memory", r"finalize --> __end__"],
 }
 

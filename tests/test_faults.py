@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from tokenizers import Tokenizer
 
 from healdag import Classification, create_classifier
 from healdag.artifacts import available_tasks
@@ -220,7 +221,7 @@ class TestFault14SilentCut:
 
         monkeypatch.setattr(encoder, "_forward", record)
         predictor.predict_proba([text])
-        tokenizer = encoder._tokenizer
+        tokenizer = Tokenizer.from_str(encoder.vocabulary.content)  # the encoder's own is shared, and stays as it is
         tokenizer.no_truncation()
         whole = tokenizer.encode(text, add_special_tokens=False).ids
         assert all(len(window) <= encoder.max_length for window in windows)

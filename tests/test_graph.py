@@ -747,7 +747,8 @@ class TestMemory:
         assert make(store=store).classify("sure").final_label == "fear"
         assert make(store=store, task="mood").classify("sure").source == "model"
         (item,) = store.search(("healdag",))
-        assert item.value == {"label": "fear", "by": "ann"}
+        (vote,) = item.value["votes"]
+        assert (vote["label"], vote["by"]) == ("fear", "ann")
         assert "sure" not in item.key  # texts are not kept
 
     def test_labels_of_an_earlier_model_are_passed_over(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,14 @@ from typer.testing import CliRunner
 
 from healdag import create_classifier
 from healdag.artifacts import Calibration, Exported, Int8Check, find_export, read_manifest
-from healdag.artifacts.exports import PRECISIONS, export_folder, exportable, processor, write_checks
+from healdag.artifacts.exports import (
+    PRECISIONS,
+    export_folder,
+    exportable,
+    processor,
+    stale_exports,
+    write_checks,
+)
 from healdag.cli import app
 from healdag.config import asked_threads, cache_folder
 from healdag.engines import gate
@@ -118,6 +128,11 @@ class TestAnswers:
         np.testing.assert_allclose(onnx.predict_proba(TEXTS), torch.predict_proba(TEXTS), atol=2e-4)
         np.testing.assert_allclose(onnx.uncalibrated(TEXTS), torch.uncalibrated(TEXTS), atol=2e-4)
         assert (far is None) == (other is None) == (layer is None)
+        _, _, expected_vectors = torch.represent(TEXTS)
+        _, _, vectors = onnx.represent(TEXTS)
+        assert (vectors is None) == (expected_vectors is None) == (layer is None)
+        if vectors is not None:
+            np.testing.assert_allclose(vectors, expected_vectors, atol=1e-3)
         if far is not None:
             np.testing.assert_allclose(other, far, atol=1e-3)
             np.testing.assert_allclose(onnx.examine(TEXTS)[1], torch.examine(TEXTS)[1], atol=2e-3)
@@ -237,6 +252,24 @@ class TestGate:
         check = gate.measure_int8(*self.models(mood), None, self.given())
         assert check.refitted
         assert check.calibration not in (Calibration(), read_manifest(mood).calibration)
+
+    def test_rows_without_an_answer(self) -> None:
+        """What torch cannot answer is no evidence; what int8 alone cannot is a wrong answer."""
+        given = rows(4)
+        right = np.eye(3)[[0, 1, 2, 0]] * 0.94 + 0.02
+        silent = right.copy()
+        silent[1] = np.nan
+        torch, int8 = right.copy(), silent
+        torch[3] = int8[3] = np.nan
+
+        def model(values: Any) -> Any:
+            fixed = {"labels": LABELS, "multi_label": False, "calibration": Calibration()}
+            return SimpleNamespace(**fixed, examine=lambda texts: (values, np.arange(len(texts)) + 0.5))
+
+        check = gate.measure_int8(model(torch), model(int8), None, gate.Rows(given, "rows.csv"))
+        assert check.rows == 3
+        assert check.agreement == pytest.approx(2 / 3)
+        assert np.isfinite([check.log_loss, check.log_loss_torch, check.macro_f1, check.distance_scale]).all()
 
     @pytest.mark.parametrize(
         ("figures", "passed"),
@@ -440,6 +473,42 @@ class TestCache:
         monkeypatch.setenv("XDG_CACHE_HOME", "~/there")
         assert cache_folder() == Path.home() / "there" / "healdag"
 
+    def test_what_nothing_needs_any_more(self, mood: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = with_int8(mood).folder
+        assert stale_exports() == {}
+        models = mood.parents[1]
+        with monkeypatch.context() as inside:
+            # In a folder of models the version in use counts.
+            inside.setenv("HEALDAG_MODELS", str(models))
+            pointer = mood.parent / "current"
+            pointer.write_text("1\n", encoding="utf-8")
+            assert stale_exports() == {}
+            shutil.copytree(mood, mood.parent / "2")
+            (mood.parent / "2" / "manifest.json").write_text(
+                (mood / "manifest.json").read_text(encoding="utf-8").replace('"version": "1"', '"version": "2"'),
+                encoding="utf-8",
+            )
+            pointer.write_text("2\n", encoding="utf-8")
+            assert stale_exports() == {folder: "mood 1 is not in use"}
+        assert stale_exports() == {}
+        content = (folder / "export.json").read_text(encoding="utf-8")
+        for wrong in ("{}", content.replace('"format": 1', '"format": 0')):
+            (folder / "export.json").write_text(wrong, encoding="utf-8")
+            assert stale_exports() == {folder: "this version of healdag does not read it"}
+        (folder / "export.json").write_text(content, encoding="utf-8")
+        manifest = mood / "manifest.json"
+        manifest.write_text(manifest.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        assert stale_exports() == {folder: "mood 1 was changed"}
+        manifest.unlink()
+        assert stale_exports() == {folder: "mood 1 is gone"}
+
+    def test_an_export_that_is_being_written_is_left_alone(self, cache: Path) -> None:
+        young, old = cache / "onnx" / ".mood-1-a", cache / "onnx" / ".mood-1-b"
+        for path in (young, old):
+            path.mkdir(parents=True)
+        os.utime(old, (0, 0))
+        assert stale_exports() == {old: "half-written"}
+
     def test_what_is_exportable(self, mood: Path) -> None:
         assert list(exportable(mood)) == ["model"]
         assert list(exportable(mood / "backups" / "tfidf")) == []
@@ -486,6 +555,22 @@ def test_tfidf_is_read_when_it_is_first_asked(mood: Path) -> None:
         load_predictor("tfidf", Spec(LABELS, folder, {"engine": "onnx-int8"}))
 
 
+def test_a_tfidf_backup_is_read_when_it_is_first_asked(mood: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from healdag.predictors import tfidf
+
+    read: list[Path] = []
+    monkeypatch.setattr(tfidf, "load_skops", lambda path, own=tfidf.load_skops: read.append(path) or own(path))
+    classifier = create_classifier(str(mood), engine="torch", threshold=1.0, backups=["tfidf"])
+    assert read == []
+    for _ in range(2):
+        (own, backup) = classifier.classify("so happy").attempts
+        assert (own.by, backup.by, backup.error) == ("model", "tfidf", None)
+    assert read == [mood / "backups" / "tfidf" / "model.skops"]
+    # As the model itself it is read at once: what is wrong with it is said when it is loaded.
+    create_classifier(str(mood / "backups" / "tfidf"), engine="torch")
+    assert len(read) == 2
+
+
 class TestCommand:
     def run(self, *args: str | Path) -> Any:
         return CliRunner().invoke(app, ["export", *(str(arg) for arg in args)])
@@ -528,6 +613,18 @@ class TestCommand:
         assert done.exit_code == 0, done.output
         assert "model: int8 was not measured on labelled rows: the model" in done.output
         assert "onnx-fp32 (model)." in create_classifier(str(mood)).explain_policy()
+
+    def test_prune(self, mood: Path, cache: Path) -> None:
+        gone, kept = cache / "onnx" / "mood-0-a", cache / "onnx" / ".mood-1-b"
+        gone.mkdir(parents=True)
+        kept.mkdir()
+        (gone / "export.json").write_text("{}", encoding="utf-8")
+        done = self.run("--prune", "--json")
+        assert done.exit_code == 0, done.output
+        (found,) = json.loads(done.stdout)
+        assert found == {"folder": str(gone), "why": "this version of healdag does not read it", "bytes": 2}
+        assert list((cache / "onnx").iterdir()) == [kept]
+        assert "nothing to delete in" in self.run("--prune").output
 
     def test_nothing_to_export(self, mood: Path) -> None:
         done = self.run(mood / "backups" / "tfidf", "--data", self.file(mood.parent))

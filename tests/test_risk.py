@@ -67,7 +67,7 @@ def test_the_budget_holds_in_95_percent_of_1000_draws(slope: float, max_error: f
 
     broken, coverages, n = 0, [], 1500
     for _ in range(1000):
-        thresholds = sequence(grid_of(*draw(800), 100), n, max_error, 0.95)
+        thresholds = sequence(grid_of(*draw(800), 100), n, max_error)
         found = fixed_sequence(*draw(n), thresholds, max_error, 0.95)
         if found is not None:
             assert found.bound <= max_error
@@ -82,12 +82,12 @@ def test_the_budget_holds_in_95_percent_of_1000_draws(slope: float, max_error: f
 def test_a_hopeless_model_gets_no_threshold():
     generator = np.random.default_rng(5)
     sure, wrong = generator.random(500), generator.random(500) < 0.5
-    assert fixed_sequence(sure, wrong, sequence(grid_of(sure, wrong), 500, 0.05, 0.95), 0.05, 0.95) is None
+    assert fixed_sequence(sure, wrong, sequence(grid_of(sure, wrong), 500, 0.05), 0.05, 0.95) is None
 
 
 def test_a_model_without_error_is_accepted_whole():
     sure, wrong = np.linspace(0.5, 1, 300), np.zeros(300, dtype=bool)
-    found = fixed_sequence(sure, wrong, sequence(grid_of(sure, wrong), 300, 0.05, 0.95), 0.05, 0.95)
+    found = fixed_sequence(sure, wrong, sequence(grid_of(sure, wrong), 300, 0.05), 0.05, 0.95)
     assert found is not None
     assert (found.threshold, found.n, found.errors) == (0.0, 300, 0)
 
@@ -95,7 +95,7 @@ def test_a_model_without_error_is_accepted_whole():
 def test_the_sequence_goes_from_strict_to_loose_and_tests_nothing_twice():
     generator = np.random.default_rng(7)
     sure = np.round(generator.random(1000), 2)
-    thresholds = sequence(grid_of(sure, generator.random(1000) < 0.3 * (1 - sure)), 1000, 0.05, 0.95)
+    thresholds = sequence(grid_of(sure, generator.random(1000) < 0.3 * (1 - sure)), 1000, 0.05)
     assert list(thresholds) == sorted(set(thresholds), reverse=True)
 
 
@@ -105,3 +105,15 @@ def test_the_sequence_goes_from_strict_to_loose_and_tests_nothing_twice():
 def test_what_is_no_curve_is_refused(confidence, wrong):
     with pytest.raises(UsageError):
         risk_coverage(confidence, wrong)
+
+
+def test_a_confidence_that_reaches_less_far_up_on_other_rows_still_passes():
+    """A grid is of cross-validated confidences; the fitted model's own are a little closer together."""
+    generator = np.random.default_rng(11)
+    sure = generator.random(1000)
+    wrong = generator.random(1000) < 0.6 * (1 - sure) ** 2
+    grid = grid_of(sure, wrong)
+    lower = np.minimum(sure, 0.93)[:450]
+    found = fixed_sequence(lower, wrong[:450], sequence(grid, 450, 0.1), 0.1, 0.95)
+    assert found is not None
+    assert found.n > 200

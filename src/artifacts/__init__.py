@@ -15,12 +15,14 @@ from .calibration import UNCALIBRATED, Calibration
 from .certificate import Budget, Certificate, covered_files, read_certificate, verify_certificate
 from .confidence import ConfidenceModel, read_confidence
 from .exports import Checks, Export, Exported, Fp32Check, Int8Check, Precision, find_export
+from .fallback import baselines, intended, stand_ins
 from .files import (
     CERTIFICATE,
     CONFIDENCE,
     CURRENT,
     MANIFEST,
     POLICY,
+    PROFILE,
     WEIGHTS,
     read_json,
     replacing,
@@ -30,7 +32,8 @@ from .files import (
 from .manifest import BaseReference, Manifest, SummarizerManifest, read_manifest, read_summarizer_manifest
 from .places import available_tasks, find_artifact, models_roots, pointer_marks, root_of
 from .pointer import HISTORY, Change, champions, current_version, read_history
-from .policy import BackupPolicy, Policy, Rule, read_policy
+from .policy import BackupPolicy, FirstStage, Policy, Rule, read_policy
+from .profile import Histogram, Profile, read_profile
 from .promotion import check_whole, is_newer, make_current, promote, rollback, version_key
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "MANIFEST",
     "OFFLINE_BASES",
     "POLICY",
+    "PROFILE",
     "UNCALIBRATED",
     "WEIGHTS",
     "BackupPolicy",
@@ -53,20 +57,25 @@ __all__ = [
     "ConfidenceModel",
     "Export",
     "Exported",
+    "FirstStage",
     "Fp32Check",
+    "Histogram",
     "Int8Check",
     "Manifest",
     "Policy",
     "Precision",
+    "Profile",
     "Rule",
     "SummarizerManifest",
     "available_tasks",
+    "baselines",
     "champions",
     "check_whole",
     "covered_files",
     "current_version",
     "find_artifact",
     "find_export",
+    "intended",
     "is_newer",
     "make_current",
     "models_roots",
@@ -78,12 +87,14 @@ __all__ = [
     "read_json",
     "read_manifest",
     "read_policy",
+    "read_profile",
     "read_summarizer_manifest",
     "replacing",
     "resolve_base",
     "rollback",
     "root_of",
     "sha256",
+    "stand_ins",
     "verify_certificate",
     "verify_sha256",
     "version_key",

@@ -14,6 +14,7 @@ import hashlib
 import os
 import platform
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from ..errors import ArtifactError
 from .calibration import UNCALIBRATED, Calibration
 from .files import MANIFEST, read_form, sha256
 from .manifest import Manifest
+from .places import available_tasks, models_roots
 
 Precision: TypeAlias = Literal["fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
@@ -36,6 +38,8 @@ EXPORTABLE = ("full", "lora")
 EXPORT, TOKENIZER, EMBEDDINGS = "export.json", "tokenizer.json", "embeddings.bin"
 FORMAT = 1
 """Goes up whenever an older export would be read wrongly or would answer otherwise: it is then made anew."""
+
+_ABANDONED = 3600.0  # seconds; no export takes so long
 
 MAX_DIFFERENCE = 1e-4
 """Of a probability of fp32 from torch's."""
@@ -54,6 +58,7 @@ class Export(_Form):
     task: str
     version: str
     manifest_sha256: str = Field(description="Of the artefact that it was made of; another one is exported anew.")
+    artifact: str | None = Field(default=None, description="Its folder, when the export was made.")
     labels: int
     hidden_size: int
     takes_types: bool = Field(description="Whether the network reads which text of a pair a token belongs to.")
@@ -184,10 +189,15 @@ def network(precision: Precision) -> str:
     return f"{precision}.onnx"
 
 
+def exports_folder() -> Path:
+    """Where all exports are."""
+    return cache_folder() / "onnx"
+
+
 def export_folder(artifact: Path, manifest: Manifest) -> Path:
     """Where the export of an artefact belongs: another content has another folder."""
     digest = sha256(artifact / MANIFEST)[:16]
-    return cache_folder() / "onnx" / f"{manifest.task}-{manifest.version}-{digest}"
+    return exports_folder() / f"{manifest.task}-{manifest.version}-{digest}"
 
 
 def find_export(artifact: Path, manifest: Manifest) -> Exported | None:
@@ -238,6 +248,45 @@ def processor() -> str:
     known = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm", "sve")
     parts = [platform.machine(), name or platform.processor(), *(flag for flag in known if flag in flags)]
     return " ".join(part for part in parts if part)
+
+
+def stale_exports() -> dict[Path, str]:
+    """Folders of exports that nothing needs any more, with why.
+
+    Needed are those of the models in use: the current version of each task that can be found, with its backups. And
+    those of a folder outside the folders of models, as long as it holds what was exported.
+    """
+    used = {
+        export_folder(folder, manifest)
+        for artifact in available_tasks().values()
+        for folder, manifest in exportable(artifact).values()
+    }
+    root, found = exports_folder(), {}
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if path.is_dir() and path not in used and (why := _stale(path)):
+            found[path] = why
+    return found
+
+
+def _stale(folder: Path) -> str:
+    """Why an export that is of no model in use is not needed; '' where it is."""
+    if folder.name.startswith("."):  # one that is being written has such a name too
+        young = time.time() - folder.stat().st_mtime < _ABANDONED
+        return "" if young else "half-written"
+    try:
+        export = read_form(folder / EXPORT, Export, "export")
+    except ArtifactError:
+        export = None
+    if export is None or export.format != FORMAT:
+        return "this version of healdag does not read it"
+    name = f"{export.task} {export.version}"
+    artifact = None if export.artifact is None else Path(export.artifact)
+    if artifact is None or not (artifact / MANIFEST).is_file():
+        return f"{name} is gone" if artifact is not None else f"{name} is not in use"
+    if sha256(artifact / MANIFEST) != export.manifest_sha256:
+        return f"{name} was changed"
+    own = any(artifact.is_relative_to(root.resolve()) for root in models_roots())
+    return f"{name} is not in use" if own else ""
 
 
 def exportable(artifact: Path, *, backups: bool = True) -> dict[str, tuple[Path, Manifest]]:

@@ -19,6 +19,7 @@ MANIFEST = "manifest.json"
 POLICY = "policy.json"
 CONFIDENCE = "confidence.json"
 CERTIFICATE = "certificate.json"
+PROFILE = "profile.json"
 CURRENT = "current"
 WEIGHTS = "model.safetensors"
 

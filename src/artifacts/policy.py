@@ -24,6 +24,18 @@ class BackupPolicy(BaseModel):
     broke: int = Field(description="Right answers that it would make wrong, on those rows.")
 
 
+class FirstStage(BaseModel):
+    """From when on a cheap model's answer is good enough for the larger ones not to be asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: str = Field(description="The backup that is asked first.")
+    threshold: float = Field(ge=0, le=1, description="From this confidence on its answer stands.")
+    n: int = Field(description="Held-out rows that this was measured on.")
+    share: float = Field(ge=0, le=1, description="Share of them that it would answer.")
+    loss: float = Field(description="Accuracy, 0 to 1, that all the rows together would lose by it.")
+
+
 class Policy(BaseModel):
     """What ``policy.json`` holds: thresholds and backups as fitted on held-out data."""
 
@@ -43,6 +55,9 @@ class Policy(BaseModel):
         default=0.5, ge=0, le=1, description="Below it a person is asked: the label is likelier wrong than right."
     )
     backups: dict[str, BackupPolicy] = Field(default_factory=dict, description="The embedded ladder, in order.")
+    first: FirstStage | None = Field(
+        default=None, description="Used with cheap_first; None: no cheap model answers enough texts well enough."
+    )
 
 
 def read_policy(folder: Path) -> Policy:

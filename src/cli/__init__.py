@@ -19,12 +19,17 @@ from .certify import certify
 from .chat import chat
 from .classify import classify
 from .compare import compare
+from .drift import drift
 from .ensemble import ensemble
 from .evaluate import evaluate
 from .export import export
+from .feedback import feedback
+from .flips import flips
+from .heal import heal
 from .models import models
 from .prepare import prepare
 from .report import write_report
+from .review import review
 from .stats import stats
 from .stress import stress
 from .summarize import train_summarizer
@@ -119,7 +124,9 @@ def _root(
 
 app.command(epilog=EXIT_CODES)(classify)
 app.command()(chat)
+app.command(epilog=EXIT_CODES)(review)
 app.add_typer(models)
+app.add_typer(feedback)
 app.command(epilog=EXIT_CODES)(prepare)
 app.command(epilog=EXIT_CODES)(augment)
 app.command(epilog=EXIT_CODES)(train)
@@ -127,11 +134,14 @@ app.command("demo-train")(demo_train)
 app.command(epilog=EXIT_CODES)(evaluate)
 app.command(epilog=EXIT_CODES)(calibrate)
 app.command(epilog=EXIT_CODES)(certify)
+app.command(epilog=EXIT_CODES)(heal)
+app.command(epilog=EXIT_CODES)(flips)
 app.command(epilog=EXIT_CODES)(export)
 app.command("report", epilog=EXIT_CODES)(write_report)
 app.command(epilog=EXIT_CODES)(compare)
 app.command(epilog=EXIT_CODES)(ensemble)
 app.command(epilog=EXIT_CODES)(stats)
+app.command(epilog=EXIT_CODES)(drift)
 app.command(epilog=EXIT_CODES)(stress)
 app.command("train-summarizer", epilog=EXIT_CODES)(train_summarizer)
 

@@ -18,6 +18,7 @@ from ..errors import HealdagError
 from .options import (
     ConfigOption,
     DeviceOption,
+    EngineOption,
     LabelsOption,
     LogOption,
     NoBackupOption,
@@ -81,12 +82,13 @@ def chat(
     no_backup: NoBackupOption = False,
     config: ConfigOption = None,
     device: DeviceOption = None,
+    engine: EngineOption = None,
     labels: LabelsOption = None,
     log: LogOption = None,
 ) -> None:
     """Classify texts as you type them, and see the way each takes through the graph."""
     console = open_console()
-    classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels, log)
+    classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels, log, engine)
     console.print(plain(f"{classifier.model_version}: {', '.join(classifier.labels)}"))
     console.print("Type a text, or help, stats, quit.")
     stats = Stats()

@@ -17,9 +17,11 @@ from ..errors import InputError, UsageError
 from .options import (
     ConfigOption,
     DeviceOption,
+    EngineOption,
     LabelsOption,
     LogOption,
     NoBackupOption,
+    QueueOption,
     TaskOption,
     ThresholdOption,
     VersionOption,
@@ -38,16 +40,18 @@ SHOWN_ERRORS = 5
 
 @dataclass
 class Tally:
-    """How many rows were read, and which were bad (the first few, for the summary)."""
+    """How many rows were read, how many wait, and which were bad (the first few, for the summary)."""
 
     rows: int = 0
+    waiting: int = 0
     bad: int = 0
     first: list[str] = field(default_factory=list)
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, answers: list[Answer]) -> None:
         """Counts a chunk."""
-        self.rows += len(rows)
-        for row in rows:
+        self.rows += len(answers)
+        self.waiting += sum(result is not None and result.source == "pending" for _, result in answers)
+        for row, _ in answers:
             if row.error is not None:
                 self.bad += 1
                 if len(self.first) < SHOWN_ERRORS:
@@ -85,14 +89,19 @@ def classify(
     no_backup: NoBackupOption = False,
     config: ConfigOption = None,
     device: DeviceOption = None,
+    engine: EngineOption = None,
     labels: LabelsOption = None,
     log: LogOption = None,
+    queue: QueueOption = None,
 ) -> None:
     """Classify texts: final_label, confidence, source, and the reasons for a doubt.
 
     csv and jsonl keep the rows' own columns and append the answer. In a csv or jsonl file every line must hold a
     text: a bad row (an empty line among them) gets an 'error' with its line number, all others are answered, a
     summary goes to stderr, and the exit code is 1. In a .txt file and on stdin blank lines are passed over.
+
+    With --queue doubtful rows wait there for a person, with source 'pending' and their decision_id as one more column
+    of csv and jsonl; all others are answered at once. 'healdag review --log' has the answers by these ids.
     """
     picked = pick_format(form, output)
     if texts == [STDIN] and file is None:
@@ -103,10 +112,17 @@ def classify(
         if file is not None and picked is Format.CSV and file.lower().endswith(tuple(JSON_LINES)):
             columns = json_columns(file)
         stream = stack.enter_context(open_output(output, picked))
-        classifier = open_classifier(task, model_version, threshold, no_backup, config, device, labels, log)
-        writer = make_writer(picked, stream, columns=columns, labels=classifier.labels, output=output)
+        classifier = open_classifier(
+            task, model_version, threshold, no_backup, config, device, labels, log, engine, queue
+        )
+        writer = make_writer(
+            picked, stream, columns=columns, labels=classifier.labels, output=output, ids=queue is not None
+        )
         quiet = file is None or (output in {None, STDOUT} and sys.stdout.isatty())
         tally = _run(classifier, source, writer, stack.enter_context(_progress(source, quiet=quiet)))
+    if tally.waiting:
+        named = "" if task is None else f" {task}"
+        report(f"{tally.waiting} of {tally.rows} rows wait: healdag review{named} --queue {queue}", prefix="")
     if tally.bad:
         report(tally.summary())
         raise typer.Exit(1)
@@ -133,7 +149,7 @@ def _run(classifier: Classifier, source: Source, writer: Writer, advance: Callab
     while (chunk := list(islice(rows, CHUNK))) or not tally.rows:
         answers = _answer(classifier, chunk)
         writer.write(answers)
-        tally.add([row for row, _ in answers])
+        tally.add(answers)
         advance(len(chunk))
         if not chunk:
             break

@@ -77,6 +77,14 @@ def evaluate(
             help="Let the sarcasm detector say which texts are sarcastic, not the field 'sarcastic'.",
         ),
     ] = False,
+    feedback: Annotated[
+        str | None,
+        typer.Option(
+            "--feedback",
+            metavar="PLACE",
+            help="With --graph: also what the corrections in this SQLite file or database fix and break.",
+        ),
+    ] = None,
     out: OutOption = None,
     as_json: JsonOption = False,
     device: DeviceOption = None,
@@ -91,7 +99,7 @@ def evaluate(
     from ..training.evaluation.labelled import labelled_rows
     from ..training.evaluation.measure import measure
     from ..trust.observe import observe_rows
-    from ..trust.steps import node_times, score_steps
+    from ..trust.steps import node_times, score_memory, score_steps
 
     found = candidates.find(model, version)
     rows, part = labelled_rows(
@@ -112,11 +120,13 @@ def evaluate(
     }
     steps: list[Step] = []
     if graph:
-        classifier = open_graph(found, device=device)
+        classifier = open_graph(found, device=device, feedback=feedback)
         opened = graph_model(found, classifier)
         seen = observe_rows(classifier, rows)
         measured = measure(opened, rows, detector=detector, answered=_as_answered(seen, opened))
         steps = score_steps(seen, classifier.nodes.backup.ladder)
+        if len(classifier.nodes.memory.corrections):
+            steps.append(score_memory(classifier, rows, seen))
         figures |= {"steps": [asdict(step) for step in steps], "node_ms": node_times(seen)}
     else:
         opened = candidates.open_artifact(found, device=device or "auto")
@@ -147,11 +157,11 @@ def warn_of_seen(found: Artifact, rows: Sequence[Example]) -> None:
         )
 
 
-def open_graph(found: Artifact, *, device: str | None = None) -> Classifier:
+def open_graph(found: Artifact, *, device: str | None = None, feedback: str | None = None) -> Classifier:
     """The whole classifier around an artefact; nothing waits for a person."""
     from ..graph import create_classifier
 
-    return create_classifier(str(found.folder), device=device, human_review=False, engine="torch")
+    return create_classifier(str(found.folder), device=device, human_review=False, engine="torch", feedback=feedback)
 
 
 def graph_model(found: Artifact, classifier: Classifier) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,10 @@ def export(
     separator: SeparatorOption = None,
     source: SourceOption = None,
     force: Annotated[bool, typer.Option("--force", help="Export anew what was exported already.")] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Export nothing; delete exports of versions not in use and of models gone."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a task's models as ONNX, in fp32 and int8, and hold them against torch on this machine.
@@ -34,6 +39,9 @@ def export(
     texts, and may lose half a point of macro-F1: of your file (--data), else of the validation rows of the task
     (--source). create_classifier() then takes the fastest that passed, by itself.
     """
+    if prune:
+        _prune(as_json=as_json)
+        return
     from ..engines.export import export_graph, given_rows, own_rows
     from ..training.evaluation import candidates
     from ..training.evaluation.labelled import calibration_task
@@ -58,6 +66,23 @@ def export(
         _print(found.manifest.task, made)
     if not all(one.checks.passed() for one in made):
         raise typer.Exit(1)
+
+
+def _prune(*, as_json: bool) -> None:
+    """Deletes what nothing needs; a version that is put in use again is exported anew."""
+    from ..artifacts.exports import exports_folder, stale_exports
+
+    gone = []
+    for folder, why in stale_exports().items():
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        shutil.rmtree(folder)
+        gone.append({"folder": str(folder), "why": why, "bytes": size})
+        if not as_json:
+            console().print(plain(f"deleted {folder} ({size / 1e6:.1f} MB): {why}"), soft_wrap=True)
+    if as_json:
+        data_stdout().write(json.dumps(gone, indent=2, ensure_ascii=False) + "\n")
+    elif not gone:
+        report(f"nothing to delete in {str(exports_folder())!r}", prefix="")
 
 
 def _as_json(made: Made) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Options that ``classify`` and ``chat`` share, and the classifier that they ask for."""
+"""Options that several commands share, and the classifier that they ask for."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,17 @@ import typer
 
 if TYPE_CHECKING:
     from ..graph import Classifier
+
+
+class Engine(StrEnum):
+    """See ``engine`` of :func:`healdag.create_classifier`."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    ONNX = "onnx"
+    ONNX_FP32 = "onnx-fp32"
+    ONNX_INT8 = "onnx-int8"
+
 
 TaskOption = Annotated[
     str | None, typer.Option("--task", help="Task name, or the folder of a model.  [default: emotion]", metavar="NAME")
@@ -30,6 +42,22 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="A config.ya
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]", metavar="NAME")
 ]
+EngineOption = Annotated[
+    Engine | None,
+    typer.Option(
+        "--engine",
+        help="What runs the networks; onnx needs healdag[onnx], see 'healdag export'.  [default: auto]",
+        show_default=False,
+    ),
+]
+QueueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--queue",
+        metavar="FILE",
+        help="Where doubtful texts wait for 'healdag review': a file for SQLite, or a postgresql:// URL.",
+    ),
+]
 LogOption = Annotated[
     Path | None,
     typer.Option(
@@ -47,8 +75,10 @@ def open_classifier(
     device: str | None,
     labels: str | None = None,
     log: Path | None = None,
+    engine: Engine | None = None,
+    queue: str | None = None,
 ) -> Classifier:
-    """The classifier that the options describe; nobody is there to review, so nothing waits for a person."""
+    """The classifier that the options describe; without a queue nothing waits for a person."""
     from ..graph import create_classifier
 
     return create_classifier(
@@ -58,7 +88,9 @@ def open_classifier(
         threshold=threshold,
         enable_backup=False if no_backup else None,
         device=device,
+        engine=None if engine is None else engine.value,
         labels=None if labels is None else [label.strip() for label in labels.split(",") if label.strip()],
-        human_review=False,
+        human_review=queue is not None,
+        checkpointer=queue,
         log=log,
     )

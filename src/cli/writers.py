@@ -24,6 +24,7 @@ Answer = tuple[Row, "Classification | None"]
 """A row with its answer; None where the row has an error."""
 
 ANSWER_COLUMNS = ("final_label", "confidence", "source", "reasons", "error")
+ID = "decision_id"
 STDOUT = "-"
 
 
@@ -52,7 +53,13 @@ def pick_format(asked: Format | None, output: str | None) -> Format:
 
 
 def make_writer(
-    form: Format, stream: TextIO, *, columns: Sequence[str], labels: Sequence[str], output: str | None = None
+    form: Format,
+    stream: TextIO,
+    *,
+    columns: Sequence[str],
+    labels: Sequence[str],
+    output: str | None = None,
+    ids: bool = False,
 ) -> Writer:
     """The writer of a format.
 
@@ -60,25 +67,29 @@ def make_writer(
         columns: The rows' own columns, for csv.
         labels: The labels that can come, for the table's widths.
         output: Where it goes: tsv for a name that ends in .tsv.
+        ids: Whether csv and jsonl have the decision_id as well.
     """
+    answer = (*ANSWER_COLUMNS, ID) if ids else ANSWER_COLUMNS
     if form is Format.JSONL:
-        return JsonlWriter(stream)
+        return JsonlWriter(stream, answer)
     if form is Format.CSV:
-        return CsvWriter(stream, columns, DELIMITERS.get(Path(output or "").suffix.lower(), ","))
+        return CsvWriter(stream, columns, DELIMITERS.get(Path(output or "").suffix.lower(), ","), answer)
     return TableWriter(stream, labels)
 
 
 class JsonlWriter:
     """One object per row: its own fields, then the answer; a bad row has ``error`` besides."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, answer_columns: Sequence[str] = ANSWER_COLUMNS) -> None:
         self._stream = stream
+        self._answer = answer_columns
 
     def write(self, answers: Iterable[Answer]) -> None:
         """See :class:`Writer`."""
         for row, result in answers:
-            own = {key: value for key, value in row.fields.items() if key not in ANSWER_COLUMNS}
-            answer = _answer(row, result)
+            own = {key: value for key, value in row.fields.items() if key not in self._answer}
+            found = _answer(row, result)
+            answer = {name: found[name] for name in self._answer}
             if row.error is None:
                 del answer["error"]
             self._stream.write(json.dumps({**own, **answer}, ensure_ascii=False) + "\n")
@@ -87,10 +98,13 @@ class JsonlWriter:
 class CsvWriter:
     """The rows' own columns, then final_label, confidence, source, reasons and error; lists are joined with ``|``."""
 
-    def __init__(self, stream: TextIO, columns: Sequence[str], delimiter: str) -> None:
-        self._own = [name for name in columns if name not in ANSWER_COLUMNS]
+    def __init__(
+        self, stream: TextIO, columns: Sequence[str], delimiter: str, answer_columns: Sequence[str] = ANSWER_COLUMNS
+    ) -> None:
+        self._answer = answer_columns
+        self._own = [name for name in columns if name not in answer_columns]
         self._writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-        self._writer.writerow([*self._own, *ANSWER_COLUMNS])
+        self._writer.writerow([*self._own, *answer_columns])
 
     def write(self, answers: Iterable[Answer]) -> None:
         """See :class:`Writer`."""
@@ -99,7 +113,7 @@ class CsvWriter:
             for key in ("final_label", "reasons"):
                 answer[key] = "|".join(answer[key]) if isinstance(answer[key], list) else answer[key]
             own = [_cell(row.fields.get(name)) for name in self._own]
-            self._writer.writerow([*own, *(answer[name] for name in ANSWER_COLUMNS)])
+            self._writer.writerow([*own, *(answer[name] for name in self._answer)])
 
 
 class TableWriter:
@@ -167,11 +181,10 @@ def open_output(output: str | None, form: Format) -> Iterator[TextIO]:
 def _answer(row: Row, result: Classification | None) -> dict[str, Any]:
     error = None if row.error is None else f"{row.place}: {row.error}"
     if result is None:
-        return dict(zip(ANSWER_COLUMNS, (None, None, None, [], error), strict=True))
+        return dict(zip((*ANSWER_COLUMNS, ID), (None, None, None, [], error, None), strict=True))
     sure = None if result.confidence is None else round(result.confidence, 6)
-    return dict(
-        zip(ANSWER_COLUMNS, (result.final_label, sure, result.source, list(result.reasons), error), strict=True)
-    )
+    values = (result.final_label, sure, result.source, list(result.reasons), error, result.decision_id)
+    return dict(zip((*ANSWER_COLUMNS, ID), values, strict=True))
 
 
 def _cell(value: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..artifacts import Calibration, Int8Check
 from ..predictors import FloatArray, decide, logits_of
@@ -49,11 +50,16 @@ def measure_int8(
         thresholds: See :func:`healdag.predictors.decide`.
     """
     texts, multi = texts_of(given.rows), reference.multi_label
-    truth = targets(given.rows, reference.labels, multi_label=multi)
     expected, far = reference.examine(texts)
     raw, other = int8.examine(texts)
+    # A text that torch cannot answer, for it has no token, says nothing. One that int8 alone cannot is a wrong answer.
+    rows = np.flatnonzero(np.isfinite(expected).all(axis=1))
+    truth = targets([given.rows[i] for i in rows], reference.labels, multi_label=multi)
+    expected, silent = expected[rows], np.asarray(~np.isfinite(raw[rows]).all(axis=1))
+    raw = np.where(np.isfinite(raw), raw, 1.0 / raw.shape[1])[rows]
+    far, other = (None if each is None else each[rows] for each in (far, other))
     fixed: dict[str, Any] = {
-        "rows": len(texts),
+        "rows": len(rows),
         "data": given.data,
         "data_sha256": data_hash(given.rows),
         **_familiar(far, other),
@@ -61,7 +67,7 @@ def measure_int8(
     check: Int8Check | None = None
     for calibration, refitted in _calibrations(raw, truth, reference, refit=given.refit):
         values = recalibrated(raw, calibration, multi_label=multi)
-        figures = compare(expected, values, truth, thresholds, multi_label=multi)
+        figures = compare(expected, values, truth, thresholds, multi_label=multi, silent=silent)
         found = Int8Check(**fixed, **figures, calibration=calibration, refitted=refitted)
         if found.passed:
             return found
@@ -77,9 +83,16 @@ def compare(
     thresholds: Sequence[float] | None,
     *,
     multi_label: bool,
+    silent: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """Figures of int8's probabilities, ``found``, and of torch's, ``expected``; both of shape (n, labels)."""
+    """Figures of int8's probabilities, ``found``, and of torch's, ``expected``; both of shape (n, labels).
+
+    Args:
+        silent: Rows that int8 gave no answer to, shape (n,): each is wrong, whatever ``found`` says.
+    """
     said, was = (decide(values, thresholds, multi_label=multi_label) for values in (found, expected))
+    if silent is not None:
+        said[silent] = -1
     same = said == was
     k = found.shape[1]
     return {

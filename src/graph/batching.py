@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import threading
 import time
 import weakref
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -18,7 +17,6 @@ MAX_TEXTS = 64
 MAX_CHARS = 16_384
 PATIENCE = 1.0
 
-_RAISED = re.compile(r"(?!TimeoutError)\w+: ")
 Result = TypeVar("Result")
 
 
@@ -184,18 +182,3 @@ def _reset(own: weakref.ref[Batcher[Any]]) -> None:
     batcher = own()
     if batcher is not None:
         batcher.reset()
-
-
-def raised(row: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Which predictors raised on a result's text, and what.
-
-    A time limit is none of these: to ask again, one by one, would take longer still.
-    """
-    errors = ((attempt["by"], attempt["error"]) for attempt in row["attempts"])
-    return {(by, error) for by, error in errors if error is not None and _RAISED.match(error)}
-
-
-def failed_together(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Indices of results in which a predictor raised on several texts at once, maybe because of one of them."""
-    counts = Counter(failure for row in rows for failure in raised(row))
-    return [i for i, row in enumerate(rows) if any(counts[failure] > 1 for failure in raised(row))]

@@ -50,6 +50,7 @@ def changed_settings(settings: Settings) -> tuple[str, ...]:
         "threshold": dag.threshold is not None,
         "sarcasm_threshold": dag.sarcasm_threshold != default.sarcasm_threshold,
         "condenser": dag.condenser is not None,
+        "cheap_first": dag.cheap_first,
     }
     return tuple(name for name, is_other in given.items() if is_other)
 

@@ -3,7 +3,9 @@ r"""The topology, declared once::
     preprocess -> memory -> (condense) -> classify -> sarcasm -> check -> (backup) -> trust -> (review) -> finalize
                      \-- emoji-only, or corrected before ------------------------------^
 
-With a decision log, ``log`` comes after finalize.
+With a decision log, ``log`` comes after finalize. With a cheap first stage, ``first`` comes after memory, and what it
+is sure of goes to trust. Near twins of corrected texts are known once ``classify`` has read them: they pass by
+sarcasm, check and backup.
 
 Adding a node: write ``nodes/<name>.py``, bind it in ``Nodes``, and give it a line in ``build_graph``.
 """
@@ -21,6 +23,7 @@ from ..nodes import (
     Classify,
     Condense,
     Finalize,
+    FirstStage,
     Log,
     Memory,
     Preprocess,
@@ -38,6 +41,7 @@ class Nodes:
 
     Attributes:
         engine: What runs the networks in them, in words.
+        notes: What is not as it was meant to be, in words: models that could not be loaded, and what stands in.
     """
 
     preprocess: Preprocess
@@ -50,8 +54,10 @@ class Nodes:
     review: Review
     finalize: Finalize
     condense: Condense | None = None
+    first: FirstStage | None = None
     log: Log | None = None
     engine: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, Any, Any, Any]:
@@ -64,9 +70,11 @@ def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, 
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(State, input_schema=Input, output_schema=Output)
     graph.add_node("preprocess", nodes.preprocess)
     graph.add_node("memory", nodes.memory)
+    reader = "classify"
     if nodes.condense is not None:
         graph.add_node("condense", nodes.condense)
         graph.add_edge("condense", "classify")
+        reader = "condense"
     graph.add_node("classify", nodes.classify)
     graph.add_node("sarcasm", nodes.sarcasm)
     graph.add_node("check", nodes.check)
@@ -75,10 +83,11 @@ def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, 
     graph.add_node("review", nodes.review)
     graph.add_node("finalize", nodes.finalize)
 
-    first_reader = "classify" if nodes.condense is None else "condense"
+    def to_reader(state: State) -> str:
+        return reader if pending_rows(state) else "trust"
 
-    def after_memory(state: State) -> str:
-        return first_reader if pending_rows(state) else "trust"
+    def to_first(state: State) -> str:
+        return "first" if pending_rows(state) else "trust"
 
     def after_check(state: State) -> str:
         return "backup" if nodes.backup.ladder and any(state["reasons"]) else "trust"
@@ -88,7 +97,12 @@ def build_graph(nodes: Nodes, *, human_review: bool = False) -> StateGraph[Any, 
 
     graph.add_edge(START, "preprocess")
     graph.add_edge("preprocess", "memory")
-    graph.add_conditional_edges("memory", after_memory, [first_reader, "trust"])
+    if nodes.first is None:
+        graph.add_conditional_edges("memory", to_reader, [reader, "trust"])
+    else:
+        graph.add_node("first", nodes.first)
+        graph.add_conditional_edges("memory", to_first, ["first", "trust"])
+        graph.add_conditional_edges("first", to_reader, [reader, "trust"])
     graph.add_edge("classify", "sarcasm")
     graph.add_edge("sarcasm", "check")
     graph.add_conditional_edges("check", after_check, ["backup", "trust"])

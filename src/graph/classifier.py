@@ -6,28 +6,35 @@ import asyncio
 import threading
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, ensure_config
 from langchain_core.runnables.config import get_callback_manager_for_config
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from ..artifacts import pointer_marks
 from ..errors import InputError, UsageError
-from ..nodes import BY_CALLER, RUN_PREFIX
+from ..nodes import BY_CALLER, RUN_PREFIX, Decider
 from ..nodes.records import Label
-from ..schema import Classification
-from ..text import check_text, prepare
-from .batching import Batcher, failed_together, raised
+from ..schema import Classification, Question
+from ..text import check_text
+from .batching import Batcher
 from .build import Nodes
 from .explain import explain
+from .gain import Order, arrange, check_order
+from .learning import Case, Learned, find_case, learn
 from .many import CHUNK, check_many, chunks, deliver, parts, sift, weave
+from .waiting import Run, aforget, find_run, forget, hold, thread_config, waiting_runs
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
+
+    from ..store import FeedbackEvent, FeedbackStore
 
 ANSWER_KEYS = ("final_label", "confidence", "source")
 INTERRUPT = "__interrupt__"
@@ -58,13 +65,23 @@ class Classifier:
 
     Args:
         build: Loads the models and compiles the graph.
+        start: The same for the first time, which may make do with less; by default ``build``.
         batching: Whether calls of :meth:`classify` and :meth:`aclassify` that come at the same time share a run.
+        learned: What people have said, which outlives the models; by default it is kept in memory.
     """
 
-    def __init__(self, build: Callable[[], Engine], *, batching: bool = True) -> None:
+    def __init__(
+        self,
+        build: Callable[[], Engine],
+        *,
+        start: Callable[[], Engine] | None = None,
+        batching: bool = True,
+        learned: Learned | None = None,
+    ) -> None:
         self._build = build
+        self._learned = learned if learned is not None else Learned.in_memory()
         self._reloading = threading.Lock()
-        self._load()
+        self._load(start)
         self._batcher = Batcher(self._run_together) if batching else None
 
     @property
@@ -196,48 +213,142 @@ class Classifier:
     def stream(self, text: str) -> Iterator[dict[str, Any]]:
         """One update per node, as ``{node: {key: value}}``; the way that the text takes through the graph."""
         check_text(text, max_chars=self._engine.nodes.preprocess.max_chars)
-        yield from self.graph.stream({"text": text}, _config(self._engine), stream_mode="updates")
+        engine, config, paused = self._engine, _config(self._engine), False
+        for update in engine.graph.stream({"text": text}, config, stream_mode="updates", **_durability(engine)):
+            paused = paused or INTERRUPT in update
+            yield update
+        if not paused:
+            _end(engine, config)
 
-    def answer(self, decision_id: str, label: str | Sequence[str]) -> Classification:
+    def pending(self, order: Order = "gain", *, limit: int | None = None) -> list[Question]:
+        """The decisions that wait for a person (``human_review=True``), those of other processes too.
+
+        It reads every run that waits; with AsyncSqliteSaver and its like call it in a thread.
+
+        Args:
+            order: Which are asked first: "gain", "uncertainty", "oldest" or "random"; see
+                :func:`healdag.graph.gain.arrange`.
+            limit: At most so many.
+
+        Raises:
+            UsageError: another order, or nothing can wait here.
+            StoreError: the queue cannot be read.
+        """
+        check_order(order)
+        if limit is not None and limit < 0:
+            raise UsageError(f"limit must be 0 or more, got {limit!r}")
+        engine = self._engine
+        saver = engine.graph.checkpointer
+        if not isinstance(saver, BaseCheckpointSaver):
+            raise UsageError(
+                "nothing can wait for a person here; create_classifier(human_review=True) lets doubtful texts wait, "
+                "and checkpointer='review.db' keeps them"
+            )
+        runs = waiting_runs(saver, engine.task)
+        return arrange([question for run in runs for question in run.to_questions()], order)[:limit]
+
+    def answer(self, decision_id: str, label: str | Sequence[str], *, by: str | None = None) -> Classification:
         """Answers a pending decision (``human_review=True``) and returns its result.
+
+        The others of the same call wait on. The answer counts as a correction as well, see :meth:`correct`. Where
+        another model is in use by now, the answer is taken all the same: it is one of the labels that were asked for,
+        and the result's ``model_version`` names the model that had asked.
 
         Args:
             decision_id: That of the pending result.
             label: What is right; in a multi-label task the list of labels that apply, or [].
+            by: Who says so.
 
         Raises:
-            UsageError: no such pending decision, or a label that the task does not have.
+            UsageError: no such pending decision, or a label that the question does not have.
+            StoreError: the queue cannot be read or written; the decision still waits.
         """
-        given = self._check_label(label)
-        run, _, row = decision_id.rpartition(".")
-        config: RunnableConfig = {"configurable": {"thread_id": run}}
         engine = self._engine
-        kept = run.startswith(RUN_PREFIX) and engine.graph.checkpointer
-        waiting = _waiting(engine.graph.get_state(config)) if kept else {}
-        if decision_id not in waiting:
-            raise UsageError(
-                f"no pending decision {decision_id!r}; decisions wait with human_review=True until answered"
-            )
-        resumed: RunnableConfig = {"configurable": {"thread_id": run, BY_CALLER: True}}
-        output = engine.graph.invoke(Command(resume={decision_id: given}), resumed)
-        paused = engine.graph.get_state(config) if INTERRUPT in output else None
-        return _collect(engine, output, paused, answered={decision_id: given})[int(row)]
+        with self._held(engine, decision_id) as run:
+            if decision_id not in run.questions:
+                raise UsageError(f"no pending decision {decision_id!r}: it is answered already; undo() takes that back")
+            question = run.questions[decision_id]
+            given = Decider(tuple(question["labels"]), multi_label=question["multi_label"]).check(label)
+            shown = question["top"][0] if question["top"] and not question["multi_label"] else {}
+            said = (shown.get("label"), shown.get("probability"))
+            case = Case(question["text"], decision_id, *said, question.get("model_version"))
+            learn(engine.nodes, self._learned.place, case, given, by)
+            return self._resume(engine, run, decision_id, given)
 
-    def correct(self, text: str, label: str | Sequence[str], *, by: str | None = None) -> None:
-        """Takes in a correction: the same text is answered with ``label`` from the next call on.
+    def undo(self, decision_id: str) -> Question:
+        """Takes an answer back: the decision waits again.
+
+        That can be done while other decisions of the same call wait. With the last of them the call is at an end, and
+        its answers are final: what is wrong then is a case for :meth:`correct`. A decision log keeps both answers.
+
+        Raises:
+            UsageError: the decision was never answered, or it is final.
+        """
+        engine = self._engine
+        with self._held(engine, decision_id) as run:
+            if decision_id in run.questions:
+                raise UsageError(f"decision {decision_id!r} was not answered yet; there is nothing to take back")
+            assert isinstance(engine.graph.checkpointer, BaseCheckpointSaver)
+            self._resume(engine, run, decision_id, None)
+            again = find_run(engine.graph.checkpointer, engine.task, decision_id)
+            assert again is not None
+            (question,) = (each for each in again.to_questions() if each.decision_id == decision_id)
+            for event in self.feedback.of_decision(decision_id)[-1:]:
+                self.revoke(event.id)
+            return question
+
+    def correct(self, decision_or_text: str, label: str | Sequence[str], *, by: str | None = None) -> FeedbackEvent:
+        """Takes in a correction: the text, and what says nearly the same, is answered with it from the next call on.
+
+        It is kept in the feedback store, ``create_classifier(feedback=...)``; without one it ends with the process.
+        Near twins are found where the model knows how far its training texts reach (``Classification.unfamiliar``),
+        and where neither ``max_error`` nor ``label_set`` is promised. Of one person's corrections of a text the last
+        counts, of several people's the most; where they disagree the confidence is lower.
 
         Args:
-            text: The text that was answered wrongly.
+            decision_or_text: The ``decision_id`` of what was answered wrongly: one of the last 10,000 of this process,
+                or one in the decision log, if that keeps texts. Or the text itself.
             label: What is right; in a multi-label task the list of labels that apply, or [].
-            by: Who says so; kept with the correction.
+            by: Who says so.
+
+        Returns:
+            The event as it is kept; :meth:`revoke` takes it back.
 
         Raises:
             InputError: the text cannot be classified.
-            UsageError: a label that the task does not have.
+            UsageError: a decision that is not known, or a label that the task does not have.
+            StoreError: the feedback store is locked, full or out of reach; then nothing has changed.
         """
         given = self._check_label(label)
         nodes = self._engine.nodes
-        nodes.memory.remember(prepare(check_text(text, max_chars=nodes.preprocess.max_chars)).clean, given, by)
+        return learn(nodes, self._learned.place, find_case(decision_or_text, nodes, self._learned.recent), given, by)
+
+    def revoke(self, event_id: str, *, by: str | None = None) -> FeedbackEvent:
+        """Takes a correction back, from the next call on; both stay in the feedback store.
+
+        Args:
+            event_id: The ``id`` of what :meth:`correct` returned.
+            by: Who takes it back.
+
+        Returns:
+            The revocation.
+
+        Raises:
+            UsageError: there is no such correction, it is of another task, or it was taken back already.
+            StoreError: the feedback store is locked, full or out of reach; then nothing has changed.
+        """
+        corrections, feedback = self._engine.nodes.memory.corrections, self.feedback
+        found = feedback.get(event_id)
+        if found is not None and found.task != corrections.task:
+            raise UsageError(f"the correction {event_id!r} is of the task {found.task!r}, not {corrections.task!r}")
+        event = feedback.revoke(event_id, by)
+        corrections.apply([event])
+        return event
+
+    @property
+    def feedback(self) -> FeedbackStore:
+        """The store of corrections; without ``create_classifier(feedback=...)`` one in memory."""
+        return self._learned.place.open()
 
     def reload(self) -> None:
         """Loads the task's current artefact anew; runs in flight finish on the old one, which stays if this fails."""
@@ -316,9 +427,9 @@ class Classifier:
             description=description or f"{choice}: {labels}. Confidence is a calibrated probability.",
         )
 
-    def _load(self) -> None:
+    def _load(self, build: Callable[[], Engine] | None = None) -> None:
         self._seen = pointer_marks()  # before the models are read: what changes meanwhile has changed
-        self._engine = self._build()
+        self._engine = (build or self._build)()
 
     def _changed(self) -> bool:
         tasks = [self._engine.task] + ["sarcasm"] * (self._engine.nodes.sarcasm.detector is not None)
@@ -342,13 +453,53 @@ class Classifier:
                 yield one
             start += len(part)
 
+    @contextmanager
+    def _held(self, engine: Engine, decision_id: str) -> Iterator[Run]:
+        """The run of a decision, while nobody else answers in it."""
+        saver, run = engine.graph.checkpointer, None
+        if isinstance(saver, BaseCheckpointSaver) and (found := find_run(saver, engine.task, decision_id)):
+            with hold(saver, found.thread):
+                run = find_run(saver, engine.task, decision_id)  # as it is now that others have to wait
+                if run is not None:
+                    yield run
+        if run is None:
+            raise UsageError(
+                f"no pending decision {decision_id!r}: it never waited here, or its answer is final; decisions wait "
+                "with human_review=True until answered, see pending()"
+            )
+
+    def _resume(self, engine: Engine, run: Run, decision_id: str, given: Label | None) -> Classification:
+        config = thread_config(run.thread)
+        # Of our own runs that pause, what is final is logged at once; those of others are logged as a whole.
+        resumed: RunnableConfig = {"configurable": {**config["configurable"], BY_CALLER: True}} if run.own else config
+        output = engine.graph.invoke(Command(resume={decision_id: given}), resumed, **_durability(engine))
+        paused = engine.graph.get_state(config) if INTERRUPT in output else None
+        answered = {} if given is None else {decision_id: given}
+        results = _collect(engine, output, paused, answered=answered, logs=run.own)
+        if paused is None and run.own:
+            _end(engine, config)
+        return results[int(decision_id.rpartition(".")[2])]
+
     def _run(self, engine: Engine, texts: list[str]) -> list[Classification]:
-        output = engine.runner().invoke({"texts": texts}, config := _config(engine))
-        return _collect(engine, output, engine.graph.get_state(config) if INTERRUPT in output else None)
+        output = engine.runner().invoke({"texts": texts}, config := _config(engine), **_durability(engine))
+        if INTERRUPT in output:
+            return _collect(engine, output, engine.graph.get_state(config))
+        results = _collect(engine, output, None)
+        _end(engine, config)
+        return results
 
     async def _arun(self, engine: Engine, texts: list[str]) -> list[Classification]:
-        output = await engine.runner().ainvoke({"texts": texts}, config := _config(engine))
+        config = _config(engine)
+        try:
+            output = await engine.runner().ainvoke({"texts": texts}, config, **_durability(engine))
+        except NotImplementedError:
+            if not engine.graph.checkpointer:
+                raise
+            # LangGraph's synchronous checkpointers say so, before anything has run.
+            return await asyncio.to_thread(self._run, engine, texts)
         if INTERRUPT not in output:
+            if isinstance(engine.graph.checkpointer, BaseCheckpointSaver):
+                await aforget(engine.graph.checkpointer, config["configurable"]["thread_id"])
             return _collect(engine, output, None)
         # A thread: what is final already is logged.
         return await asyncio.to_thread(_collect, engine, output, await engine.graph.aget_state(config))
@@ -358,23 +509,9 @@ class Classifier:
         return None if engine.graph.checkpointer or _watched() else self._batcher
 
     def _run_together(self, texts: list[str]) -> list[Classification]:
-        """A run for several callers: a text on which a predictor fails must not cost the others their answers."""
+        """A run for several callers."""
         engine = self._engine
-        graph = engine.one_step or engine.graph
-        if len(texts) == 1:
-            return _collect(engine, graph.invoke({"texts": texts}), None)
-        # It is logged below, once it is clear which rows stand.
-        config: RunnableConfig = {"configurable": {BY_CALLER: True}}
-        rows: list[dict[str, Any]] = graph.invoke({"texts": texts}, config)["results"]
-        down = 0
-        for i in failed_together(rows):
-            (rows[i],) = graph.invoke({"texts": [texts[i]]}, config)["results"]
-            down += bool(raised(rows[i]))
-            if down == 2:  # the predictor fails whatever the text
-                break
-        if engine.nodes.log is not None:
-            engine.nodes.log.write_final(rows, None)
-        return [Classification.model_validate(row) for row in rows]
+        return _collect(engine, (engine.one_step or engine.graph).invoke({"texts": texts}), None)
 
     def _check_label(self, label: str | Sequence[str]) -> Label:
         return self._engine.nodes.finalize.decider.check(label)
@@ -390,17 +527,34 @@ def _config(engine: Engine) -> RunnableConfig:
     """A thread of its own where a checkpointer keeps runs."""
     if not engine.graph.checkpointer:
         return {}
-    return {"configurable": {"thread_id": f"{RUN_PREFIX}{uuid.uuid4().hex[:20]}"}}
+    return thread_config(f"{RUN_PREFIX}{uuid.uuid4().hex[:20]}")
+
+
+def _durability(engine: Engine) -> dict[str, Any]:
+    """A run is kept once, when it pauses or ends, instead of after every node."""
+    return {"durability": "exit"} if engine.graph.checkpointer else {}
+
+
+def _end(engine: Engine, config: RunnableConfig) -> None:
+    """A run that has ended need not be kept."""
+    if isinstance(engine.graph.checkpointer, BaseCheckpointSaver):
+        forget(engine.graph.checkpointer, config["configurable"]["thread_id"])
 
 
 def _collect(
-    engine: Engine, output: Any, paused: StateSnapshot | None, answered: dict[str, Label] | None = None
+    engine: Engine,
+    output: Any,
+    paused: StateSnapshot | None,
+    answered: dict[str, Label] | None = None,
+    *,
+    logs: bool = True,
 ) -> list[Classification]:
     """Results of a run; where it paused for a person, those rows are pending and the others are answered.
 
     Args:
         paused: What is known of a run that waits; None for one that has ended.
         answered: Answers given just now to a run that still waits for others.
+        logs: Whether to log what has become final by that.
     """
     if paused is None:
         rows = output["results"]
@@ -409,7 +563,7 @@ def _collect(
         waiting = _waiting(paused)
         finalize = engine.nodes.finalize
         rows = [finalize.result(state, i, pending=key in waiting) for i, key in enumerate(state["ids"])]
-    if engine.nodes.log is not None and (paused is not None or answered is not None):
+    if logs and engine.nodes.log is not None and (paused is not None or answered is not None):
         engine.nodes.log.write_final(rows, answered)
     return [Classification.model_validate(row) for row in rows]
 

@@ -17,10 +17,16 @@ def explain(nodes: Nodes, task: str) -> str:
     if nodes.sarcasm.detector is not None:
         lines.append(f"So is one to a text that is sarcastic with probability {check.sarcasm_threshold:g} or more.")
     lines.append("So is one to a text that is mostly unreadable to the model, or that the primary failed on.")
+    if nodes.first is not None:
+        lines.insert(
+            1,
+            f"{nodes.first.predictor.name!r} is asked first; what it says with a probability of "
+            f"{nodes.first.threshold:.2f} or more stands, and no other model reads the text.",
+        )
     if not nodes.backup.ladder:
         lines.append("There are no backups: a doubted answer stands, with its reasons.")
     lines += [_of_rung(rung) for rung in nodes.backup.ladder]
-    lines += _of_trust(nodes.trust)
+    lines += [*_of_trust(nodes.trust), _of_memory(nodes), *nodes.notes]
     return "\n".join([*lines, nodes.engine] if nodes.engine else lines)
 
 
@@ -32,13 +38,22 @@ def _of_rung(rung: Rung) -> str:
     }
     line = f"Backup {rung.name!r} {ways[rung.rule]}"
     if rung.learned is None:
-        return f"{line}; it was never measured on held-out rows."
+        circuit = f" {rung.circuit.in_words()}" if rung.circuit is not None else ""
+        return f"{line}; it was never measured on held-out rows.{circuit}"
     fixed, broke, n = rung.learned.fixed, rung.learned.broke, rung.learned.n
     gain = 100 * (fixed - broke) / n
     return (
         f"{line}. On {n:,} held-out rows it would make {fixed} wrong answers right and {broke} right ones wrong: "
         f"{gain:+.2f} points of accuracy."
     )
+
+
+def _of_memory(nodes: Nodes) -> str:
+    recall = nodes.classify.recall
+    lead = f"Texts that people have corrected: {len(nodes.memory.corrections):,}. Each is answered as they said"
+    if recall is None:
+        return f"{lead}; near twins are not: the model has no measure for them, or a promise or setting rules them out."
+    return f"{lead}, and so are near twins, from a cosine similarity of {recall.least:g} on."
 
 
 def _of_trust(trust: Trust) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from langgraph.channels import EphemeralValue
 from typing_extensions import TypedDict  # pydantic, for the graph's JSON schema, refuses typing's before Python 3.12
 
-from ..nodes.records import AnswerDict, BackupDict, Label, Row
+from ..nodes.records import AnswerDict, AskerDict, BackupDict, Label, MemoryDict, Row
 
 
 class Input(TypedDict, total=False):
@@ -43,14 +43,18 @@ class State(TypedDict, total=False):
     foreign: list[float]  # N shares of letters in another script
     emoji: list[Row | None]  # N x K for emoji-only texts
     ids: list[str]  # N decision ids
+    asker: AskerDict  # the model that the run began with
     # memory
-    remembered: list[Label | None]  # N labels (multi-label: lists) that a person gave before
+    remembered: list[MemoryDict | None]  # N answers that people gave to this very text before
+    # first, where a cheap model is asked first
+    first: list[AnswerDict | None]  # N answers of it that stand; None where the row goes on
     # condense, where there is a condenser
     condensed: list[str | None]  # N shorter texts for the primary; None where it reads the text itself
     condensing: list[AnswerDict | None]  # N records of the condenser; None where it was not asked
     # classify
     primary: list[AnswerDict]  # N answers of the primary
     whole: list[Row | None]  # N rows over all the task's labels, where the answers are restricted to some
+    recalled: list[MemoryDict | None]  # N answers that people gave to a near twin of the text
     unreadable: list[float]  # N shares of the text that the primary cannot read
     unfamiliar: list[float | None]  # N distances from the training texts, 1 at the limit; None where not known
     # sarcasm
@@ -60,9 +64,7 @@ class State(TypedDict, total=False):
     # backup
     backup: list[BackupDict | None]  # N outcomes of the ladder; None where it was not asked
     # trust
-    trust: list[
-        float | None
-    ]  # N probabilities that the standing answer is right; None where nobody answered, or a person
+    trust: list[float | None]  # N probabilities that the standing answer is right; None where nobody answered
     accepted: list[bool]  # N; False where the answer does not keep the error budget, or there is none
     label_sets: list[list[str] | None]  # N conformal sets of labels; None where they are not asked for
     # review

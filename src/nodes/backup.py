@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..artifacts import BackupPolicy, Rule
 from ..predictors import Answers, Predictor, Row, ask, check_rows, is_multi_label
 from ..predictors.ensemble import Ensemble
 from ..predictors.restricted import narrowed, whole
+from .circuit import Circuit
 from .decider import Decider
 from .records import AnswerDict, BackupDict
 
@@ -29,6 +31,7 @@ class Rung:
         skips_unreadable: Whether it reads no more than the primary, as backups of the same artefact do: what the
             primary cannot read is not asked of it, so that the answer stays at the base rates.
         learned: What it fixed and broke on held-out rows; None where it was not measured.
+        circuit: Leaves it out while it keeps failing; None asks it every time.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Rung:
     timeout: float | None = None
     skips_unreadable: bool = False
     learned: BackupPolicy | None = None
+    circuit: Circuit | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ class Backup:
             asked = [i for i in waiting if not (rung.skips_unreadable and "unreadable" in state["reasons"][i])]
             if not asked:
                 continue
-            answers = _ask_rung(rung, asked, [state["clean"][i] for i in asked], said)
+            texts = [state["clean"][i] for i in asked]
+            if rung.circuit is None:
+                answers = _ask_rung(rung, asked, texts, said)
+            else:
+                answers = rung.circuit.ask(len(texts), partial(_ask_rung, rung, asked, texts, said))
             said[rung.name] = dict(zip(asked, answers.rows, strict=True))
             own = narrowed(rung.predictor, answers)
             for i, row, error in zip(asked, own.rows, own.errors, strict=True):
@@ -112,7 +120,10 @@ def _ask_rung(rung: Rung, rows: Sequence[int], texts: Sequence[str], said: dict[
             name: [said[name].get(i) for i in rows] if name in said else ask(predictor.members[name], texts).rows
             for name in predictor.needs
         }
-        values = predictor.combine(given)
+        try:
+            values = predictor.combine(given)
+        except Exception as error:
+            return Answers.failed(len(rows), f"{type(error).__name__}: {error}")
         ms = (time.perf_counter() - start) * 1000 / len(rows)
         return check_rows(values, len(rows), len(predictor.labels), ms, multi_label=is_multi_label(predictor))
     return ask(predictor, texts) if rung.timeout is None else _ask_within(predictor, texts, rung.timeout)

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
-from ..predictors import Answers, Predictor, Row, ask
+from ..predictors import Answers, FloatArray, Predictor, Row, ask, ask_with_vectors
 from ..predictors.restricted import Restricted, narrowed, whole
-from .records import AnswerDict, pending_rows
+from .memory import MOST_UNREADABLE, Recall
+from .records import AnswerDict, MemoryDict, pending_rows
+from .twin_index import Vectors, stack
+
+log = logging.getLogger("healdag")
 
 
 @dataclass(frozen=True)
 class Classify:
-    """Writes primary, unreadable and unfamiliar; and whole, over all labels, where the primary is restricted to some.
+    """Writes primary, recalled, unreadable, unfamiliar; and whole, over all labels, where it is restricted to some.
 
     Attributes:
         primary: The classifier.
         prior: Share of each label in the calibration data, restriction aside: what is known of a text that cannot be
             read.
+        recall: Answers near twins of corrected texts, whose vectors the primary's pass makes too; None: nobody does.
     """
 
     primary: Predictor
     prior: tuple[float, ...]
+    recall: Recall | None = None
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """The share of a text that cannot be read moves its answer towards the prior by that share."""
         rows = pending_rows(state)
         shorter = state.get("condensed") or [None] * len(state["clean"])
         texts = [state["clean"][i] if shorter[i] is None else shorter[i] for i in rows]
-        answers = ask(whole(self.primary), texts)
+        answers, vectors = self._ask(texts)
         unknown = self._unknown([state["clean"][i] for i in rows])  # a summary says nothing of what cannot be read
         unreadable = [0.0] * len(state["clean"])
         for i, share in zip(rows, unknown, strict=True):
@@ -44,15 +51,56 @@ class Classify:
         unfamiliar: list[float | None] = [None] * len(primary)
         for i, distance in zip(rows, answers.distances or [None] * len(rows), strict=True):
             unfamiliar[i] = distance
-        written: dict[str, Any] = {"primary": primary, "unreadable": unreadable, "unfamiliar": unfamiliar}
+        recalled: list[MemoryDict | None] = [None] * len(primary)
+        if self.recall is not None and vectors is not None:
+            # A summary is another text than the one that was corrected.
+            told = [shorter[i] is None and unreadable[i] <= MOST_UNREADABLE for i in rows]
+            usable = stack([vector if ok else None for vector, ok in zip(vectors, told, strict=True)])
+            for i, answer in zip(rows, self.recall(usable, own.rows), strict=True):
+                recalled[i] = answer
+        written: dict[str, Any] = {
+            "primary": primary,
+            "recalled": recalled,
+            "unreadable": unreadable,
+            "unfamiliar": unfamiliar,
+        }
         if isinstance(self.primary, Restricted):
             said = dict(zip(rows, mixed, strict=True))
             written["whole"] = [said.get(i) for i in range(len(primary))]
         return written
 
+    def _ask(self, texts: list[str]) -> tuple[Answers, list[FloatArray | None] | None]:
+        """The primary's answers; and the texts' vectors, where there are any to compare them with."""
+        if self.recall is None or not self.recall.corrections.has_vectors:
+            return ask(whole(self.primary), texts), None
+        return ask_with_vectors(whole(self.primary), texts)
+
+    def vector_of(self, clean: str, foreign: float) -> Vectors | None:
+        """The vector, in length 1, by which near twins of a cleaned text are found; None where there is none.
+
+        Args:
+            clean: The text.
+            foreign: Share of its letters that are in another script.
+        """
+        (found,) = stack(self.vectors_of([clean], [foreign]))
+        return found if found.any() else None
+
+    def vectors_of(self, clean: list[str], foreign: list[float]) -> list[FloatArray | None]:
+        """Vectors of cleaned texts, by a pass of the primary; None for one that it reads too little of."""
+        if self.recall is None:
+            return [None] * len(clean)
+        shares = [max(pair) for pair in zip(foreign, self._unknown(clean), strict=True)]
+        told = [text for text, share in zip(clean, shares, strict=True) if share <= MOST_UNREADABLE]
+        found = iter(ask_with_vectors(whole(self.primary), told)[1]) if told else iter(())
+        return [next(found) if share <= MOST_UNREADABLE else None for share in shares]
+
     def _unknown(self, texts: list[str]) -> list[float]:
         share = getattr(self.primary, "unknown_share", None)
-        return list(share(texts)) if share is not None else [0.0] * len(texts)
+        try:
+            return list(share(texts)) if share is not None else [0.0] * len(texts)
+        except Exception as error:
+            log.warning("predictor %r cannot say what it cannot read: %s", self.primary.name, error)
+            return [0.0] * len(texts)
 
 
 def mix(row: Row, prior: tuple[float, ...], share: float) -> Row:

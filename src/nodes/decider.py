@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..errors import UsageError
 from ..predictors import Row, decide, list_confidence
-from .records import Label, top
+from .records import AskerDict, Label, top
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,29 @@ class Decider:
     thresholds: tuple[float, ...] | None = None
     multi_label: bool = False
     set_calibration: tuple[float, float] | None = None
+
+    @classmethod
+    def of_run(cls, state: Any) -> Self:
+        """That of the model that a run began with: the run's numbers are of its labels."""
+        asker: AskerDict = state["asker"]
+        thresholds, fitted = asker["thresholds"], asker["set_calibration"]
+        return cls(
+            tuple(asker["labels"]),
+            None if thresholds is None else tuple(thresholds),
+            asker["multi_label"],
+            None if fitted is None else (fitted[0], fitted[1]),
+        )
+
+    def to_state(self, model_version: str, review_threshold: float) -> AskerDict:
+        """As plain values, for :meth:`of_run`."""
+        return {
+            "model_version": model_version,
+            "review_threshold": review_threshold,
+            "labels": list(self.labels),
+            "thresholds": None if self.thresholds is None else list(self.thresholds),
+            "multi_label": self.multi_label,
+            "set_calibration": None if self.set_calibration is None else list(self.set_calibration),
+        }
 
     def name(self, row: Row) -> tuple[Label, float]:
         """The answer that a row of probabilities makes, and the probability that it is right."""

@@ -11,12 +11,14 @@ from langchain_core.runnables import RunnableConfig
 from ..errors import InputError
 from ..predictors import Predictor, ask
 from ..text import check_text, prepare
+from .records import AskerDict
 
 RUN_PREFIX = "run-"
 _EMPTY: dict[str, Any] = {
     "condensed": [],
     "condensing": [],
     "primary": [],
+    "recalled": [],
     "whole": [],
     "unreadable": [],
     "unfamiliar": [],
@@ -34,15 +36,17 @@ _EMPTY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Writes raw, single, clean, foreign, emoji and ids; empties what an earlier run on the same thread left.
+    """Writes raw, single, clean, foreign, emoji, ids and asker; empties what an earlier run on the same thread left.
 
     Attributes:
         lexicon: Answers emoji-only texts; None where the task's labels are not emotions.
         max_chars: Longest text that is read, in characters.
+        asker: The model, kept with the run, which may wait for longer than the model is in use.
     """
 
     lexicon: Predictor | None
     max_chars: int
+    asker: AskerDict
 
     def __call__(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         """Raises InputError for a text that cannot be classified, with its index if there are several."""
@@ -67,6 +71,7 @@ class Preprocess:
             "foreign": [p.foreign for p in prepared],
             "emoji": emoji,
             "ids": [f"{run}.{i}" for i in range(len(raw))],
+            "asker": self.asker,
         }
 
 

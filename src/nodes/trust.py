@@ -13,7 +13,7 @@ from ..artifacts import ConfidenceModel
 from ..predictors import Familiarity
 from .decider import Decider
 from .label_sets import LabelSets
-from .records import EMOJI, Label, Row, standing
+from .records import EMOJI, MEMORY, Label, Row, first_of, memory_of, standing
 
 ANSWER = "answer"
 """Feature: log-odds of the answer by its own probability."""
@@ -42,20 +42,25 @@ class Trust:
     prior: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, state: Any) -> dict[str, Any]:
-        """A row that has been answered by a person is left alone; one without any answer has no confidence."""
+        """What people have said keeps the confidence that the memory gave it; a row without any answer has none."""
         found: list[float | None] = [None] * len(state["clean"])
         accepted = [True] * len(found)
         for i in range(len(found)):
-            if state["remembered"][i] is not None:
+            known = memory_of(state, i)
+            if known is not None:
+                confidence = known["confidence"]
+                found[i] = confidence
+                accepted[i] = self.least is None or confidence >= self._needed(known["label"])
                 continue
             row, by = standing(state, i)
             if row is None:
                 accepted[i] = False
                 continue
             label, confidence = self.decider.name(row)
-            if self.model is not None and by != EMOJI:
+            by_models = by != EMOJI and first_of(state, i) is None
+            if self.model is not None and by_models:
                 confidence = self.model.probability(features_of(state, i, self.decider))
-            if by != EMOJI:
+            if by_models:
                 confidence = self._tempered(confidence, label, state["unfamiliar"][i])
             found[i] = confidence
             accepted[i] = self.least is None or confidence >= self._needed(label)
@@ -64,11 +69,21 @@ class Trust:
     def _sets(self, state: Any, found: list[float | None]) -> list[list[str] | None]:
         sets: list[list[str] | None] = [None] * len(found)
         if self.label_sets is not None:
-            answered = [i for i, sure in enumerate(found) if sure is not None]
+            answered = [i for i, sure in enumerate(found) if sure is not None and standing(state, i)[1] != MEMORY]
             rows = [row for i in answered if (row := standing(state, i)[0]) is not None]
             for i, one in zip(answered, self.label_sets(rows), strict=True):
                 sets[i] = one
         return sets
+
+    def sure_of(self, features: Mapping[str, float], label: Label, distance: float | None) -> float:
+        """Confidence in an answer of a model's, from what :func:`features_of` knows of it.
+
+        Raises:
+            ValueError: there is no fitted confidence.
+        """
+        if self.model is None:
+            raise ValueError("sure_of needs a fitted confidence, and this graph has none")
+        return self._tempered(self.model.probability(features), label, distance)
 
     def _tempered(self, confidence: float, label: Label, distance: float | None) -> float:
         """The confidence, as far as the text is one that the task is about; of the others only the prior is known."""

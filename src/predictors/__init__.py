@@ -13,6 +13,7 @@ from typing import cast
 
 from ..errors import ConfigError
 from ._familiarity import FAMILIARITY, Familiarity, read_familiarity
+from ._represent import ask_with_vectors
 from .base import (
     Answers,
     FloatArray,
@@ -39,6 +40,7 @@ __all__ = [
     "Row",
     "Spec",
     "ask",
+    "ask_with_vectors",
     "calibrate",
     "check_rows",
     "decide",

@@ -59,6 +59,19 @@ class LoraClassifier:
         )
         return values, self.familiarity.distance(hidden).round(3)
 
+    def represent(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
+        """The same, and from the same pass each text as a vector, shape (len(texts), d).
+
+        It is the deviation of the mean hidden state from that of the training texts, in units of their spread. Texts
+        that say nearly the same have nearly the same direction; None where the artefact holds no such statistics.
+        """
+        if self.familiarity is None:
+            return self.predict_proba(texts), None, None
+        values, hidden = self._encoder.examine(
+            texts, self.familiarity.layer, self._calibration, multi_label=self.multi_label
+        )
+        return values, self.familiarity.distance(hidden).round(3), self.familiarity.whitened(hidden)
+
     def exact(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray | None]:
         """Like :meth:`examine`, not rounded."""
         layer = None if self.familiarity is None else self.familiarity.layer

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from ..artifacts import UNCALIBRATED, Calibration
+from ._halving import is_out_of_memory
 from ._torch import TorchBackend, load_pretrained, pick_device, quiet_transformers
 from .base import FloatArray, calibrate
 
@@ -30,10 +33,14 @@ ROUNDING = 10.0**-DECIMALS
 TextInput = str | tuple[str, str]
 Ids: TypeAlias = npt.NDArray[np.int64]
 
+log = logging.getLogger("healdag")
+
 
 @runtime_checkable
 class Backend(Protocol):
     """What runs the network: one forward pass over a padded batch. Safe to share between threads.
+
+    It may have ``free()``, which gives memory back that it holds for later passes.
 
     Attributes:
         num_labels: Columns of the logits.
@@ -111,11 +118,7 @@ class Encoder:
         self.vocabulary = tokenizer if isinstance(tokenizer, Vocabulary) else Vocabulary.of(tokenizer)
         self.max_length = max_length
         self._tokens_per_batch = tokens_per_batch
-        # A private copy whose window length is set once: changing it per call is what makes a shared fast
-        # tokenizer fail with "Already borrowed" under threads.
-        self._tokenizer = Tokenizer.from_str(self.vocabulary.content)
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length, stride=min(overlap, max_length // 4), strategy="only_first")
+        self._tokenizer = _windowing(self.vocabulary.content, max_length, min(overlap, max_length // 4))
 
     @property
     def model(self) -> Any:
@@ -220,7 +223,25 @@ class Encoder:
             yield batch
 
     def _forward(self, batch: list[_Window], layer: int | None = None) -> tuple[FloatArray, FloatArray]:
-        """Logits of shape (n, labels), and the windows' mean hidden states of the layer, (n, d); d is 0 without one."""
+        """Logits of shape (n, labels), and the windows' mean hidden states of the layer, (n, d); d is 0 without one.
+
+        Where memory runs out the batch is halved, down to one window.
+        """
+        try:
+            return self._run(batch, layer)
+        except Exception as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
+                raise
+            log.warning("out of memory: %d windows at once instead of %d", len(batch) // 2, len(batch))
+        # Here, where the error no longer keeps what the failed pass had allocated.
+        free = getattr(self.backend, "free", None)
+        if free is not None:
+            free()
+        middle = len(batch) // 2
+        halves = [self._forward(half, layer) for half in (batch[:middle], batch[middle:])]
+        return np.concatenate([logits for logits, _ in halves]), np.concatenate([states for _, states in halves])
+
+    def _run(self, batch: list[_Window], layer: int | None) -> tuple[FloatArray, FloatArray]:
         length = max(len(window.encoding.ids) for window in batch)
         ids: Ids = np.full((len(batch), length), self.vocabulary.pad_id, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
@@ -228,6 +249,19 @@ class Encoder:
             n = len(window.encoding.ids)
             ids[i, :n], types[i, :n], mask[i, :n] = window.encoding.ids, window.encoding.type_ids, 1
         return self.backend.run(ids, mask, types, layer)
+
+
+@lru_cache(maxsize=4)
+def _windowing(content: str, max_length: int, stride: int) -> Tokenizer:
+    """A tokenizer whose window length is set once and for all.
+
+    Changing it per call is what makes a shared fast tokenizer fail with "Already borrowed" under threads. The models of
+    a graph mostly have the same one, which takes some milliseconds and megabytes to make.
+    """
+    tokenizer = Tokenizer.from_str(content)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length, stride=stride, strategy="only_first")
+    return tokenizer
 
 
 def _rounded(exact: FloatArray, *, multi_label: bool) -> FloatArray:

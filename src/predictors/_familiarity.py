@@ -41,8 +41,11 @@ class Familiarity:
         Args:
             features: Mean hidden states of the layer, shape (n, d).
         """
-        deviation = (features - self.mean) @ self.whitening
-        return np.asarray(np.sqrt((deviation**2).sum(axis=1)) / self.limit)
+        return np.asarray(np.sqrt((self.whitened(features) ** 2).sum(axis=1)) / self.limit)
+
+    def whitened(self, features: FloatArray) -> FloatArray:
+        """The deviations from the training texts' mean, in units of their spread in each direction, shape (n, d)."""
+        return np.asarray((features - self.mean) @ self.whitening)
 
     def foreign(self, distance: FloatArray) -> FloatArray:
         """Probability, 0 to 1, that a text at this distance is none that the task is about, shape (n,)."""

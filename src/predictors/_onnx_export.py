@@ -75,6 +75,7 @@ def _write(folder: Path, artifact: Path, manifest: Manifest, encoder: Encoder, l
             task=manifest.task,
             version=manifest.version,
             manifest_sha256=sha256(artifact / MANIFEST),
+            artifact=str(artifact.resolve()),
             labels=backend.num_labels,
             hidden_size=backend.hidden_size,
             takes_types=backend.takes_types,

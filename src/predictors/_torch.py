@@ -52,6 +52,15 @@ class TorchBackend:
                 return logits, np.zeros((len(ids), 0))
             return logits, mean_states(outputs.hidden_states[layer], inputs["attention_mask"]).double().cpu().numpy()
 
+    def free(self) -> None:
+        """Gives memory of the device back that torch holds for later passes."""
+        import torch
+
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        elif self.device.startswith("mps"):
+            torch.mps.empty_cache()
+
 
 def mean_states(states: Any, mask: Any) -> Any:
     """Each row's mean over its tokens, shape (n, d), of hidden states of shape (n, length, d)."""

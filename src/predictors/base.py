@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..artifacts import UNCALIBRATED, Calibration
+from ._halving import in_halves
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Row: TypeAlias = list[float]
@@ -33,7 +34,8 @@ class Predictor(Protocol):
     labels or none; False where it is missing), ``prior`` (share of each label in its training data),
     ``unknown_share(texts)`` (share of each text that it cannot read), ``uncalibrated(texts)`` (like ``predict_proba``,
     before its calibration) and ``examine(texts)`` (its probabilities and, from the same pass, how far each text lies
-    from its training texts, or None; see :class:`healdag.predictors.Familiarity`).
+    from its training texts, or None; see :class:`healdag.predictors.Familiarity`); with it goes ``represent(texts)``
+    (the same two and a vector per text, shape (n, d), or None, by whose directions the memory finds near twins).
     """
 
     name: str
@@ -87,19 +89,44 @@ class Answers:
 
 
 def ask(predictor: Predictor, texts: Sequence[str]) -> Answers:
-    """Asks a predictor and turns whatever it does, failures included, into rows of plain floats."""
+    """Asks a predictor and turns whatever it does, failures included, into rows of plain floats.
+
+    Where it raises it is asked by halves, so that one text costs the others nothing, see :mod:`._halving`.
+    """
     start = time.perf_counter()
-    try:
-        examine = getattr(predictor, "examine", None)
-        values, distances = examine(texts) if examine is not None else (predictor.predict_proba(texts), None)
-    except Exception as error:  # a failing model is an answer ("none"), never a crash of the graph
-        log.warning("predictor %r failed on %d texts: %s: %s", predictor.name, len(texts), type(error).__name__, error)
-        return Answers.failed(len(texts), f"{type(error).__name__}: {error}", _ms(start, len(texts)))
-    ms = _ms(start, len(texts))
-    answers = check_rows(values, len(texts), len(predictor.labels), ms, multi_label=is_multi_label(predictor))
-    if distances is None:
-        return answers
-    return replace(answers, distances=[float(d) if np.isfinite(d) else None for d in distances])
+    examine = getattr(predictor, "examine", None)
+
+    def call(part: slice) -> Answers:
+        some = texts[part]
+        values, distances = examine(some) if examine is not None else (predictor.predict_proba(some), None)
+        answers = check_rows(values, len(some), len(predictor.labels), 0.0, multi_label=is_multi_label(predictor))
+        if distances is None:
+            return answers
+        return replace(answers, distances=[float(d) if np.isfinite(d) else None for d in distances])
+
+    parts = in_halves(call, len(texts))
+    # A failing model is an answer ("none"), never a crash of the graph.
+    failures = [(part.stop - part.start, found) for part, found in parts if isinstance(found, Exception)]
+    if failures:
+        failed, error = sum(size for size, _ in failures), _described(failures[-1][1])
+        log.warning("predictor %r failed on %d of %d texts: %s", predictor.name, failed, len(texts), error)
+    elif len(parts) > 1:
+        log.warning("predictor %r answered %d texts only in %d parts", predictor.name, len(texts), len(parts))
+    each = [
+        Answers.failed(part.stop - part.start, _described(found)) if isinstance(found, Exception) else found
+        for part, found in parts
+    ]
+    distances = [known for one in each for known in one.distances or [None] * len(one.rows)]
+    return Answers(
+        [row for one in each for row in one.rows],
+        [why for one in each for why in one.errors],
+        _ms(start, len(texts)),
+        None if all(one.distances is None for one in each) else distances,
+    )
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def is_multi_label(predictor: Predictor) -> bool:

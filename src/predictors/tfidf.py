@@ -108,9 +108,11 @@ def load(spec: Spec) -> Predictor:
     if spec.folder is None:
         raise ArtifactError("a predictor of kind 'tfidf' needs an artefact folder")
     manifest, path = read_manifest(spec.folder), spec.folder / MODEL
-    # An ONNX engine is there to start fast. The manifest vouches for the file; its content is looked at later.
-    later = str(spec.options.get("engine", "")).startswith("onnx") and MODEL in manifest.files
-    pipeline = Later(path) if later else load_skops(path)
+    # A backup is often never asked, and an ONNX engine is there to start fast. The manifest vouches for the file; its
+    # content is looked at later.
+    backup = spec.options.get("name") not in (None, "model")
+    fast = str(spec.options.get("engine", "")).startswith("onnx")
+    pipeline = Later(path) if (backup or fast) and MODEL in manifest.files else load_skops(path)
     return TfidfClassifier(pipeline, manifest, str(spec.options.get("name", "tfidf")))
 
 

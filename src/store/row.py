@@ -37,6 +37,9 @@ class Decision(BaseModel):
     accepted: str | None = Field(description="The one whose answer was returned, or None.")
     model_version: str = Field(description="Task and version of the artefact, e.g. 'emotion/1.0.0'.")
     chars: int = Field(description="Length of the text as given, in characters.")
+    unfamiliar: float | None = Field(
+        default=None, description="Distance from the training texts, 1 at the limit; None where not known."
+    )
     text: str | None = Field(default=None, description="The text as given, where texts are stored.")
     text_sha256: str | None = Field(default=None, description="Its hash_text, where texts are hashed.")
 
@@ -71,6 +74,7 @@ def to_row(result: Mapping[str, Any], time: str, text: TextMode) -> dict[str, An
         "accepted": next((attempt["by"] for attempt in attempts if attempt["accepted"]), None),
         "model_version": result["model_version"],
         "chars": len(result["text"]),
+        "unfamiliar": _rounded(result.get("unfamiliar")),
     }
     if text == "store":
         row["text"] = _bytes(result["text"]).decode()
@@ -85,6 +89,14 @@ def hash_text(text: str) -> str:
     It tells whether a text that one has is in the log. It is no secret: short texts can be guessed from it.
     """
     return hashlib.sha256(_bytes(text)).hexdigest()
+
+
+def text_key(clean: str) -> str:
+    """SHA-256 of a cleaned text, letter case aside, as 64 hexadecimal digits: what its corrections are found by.
+
+    It is no secret: short texts can be guessed from it.
+    """
+    return hashlib.sha256(clean.casefold().encode()).hexdigest()
 
 
 def _bytes(text: str) -> bytes:

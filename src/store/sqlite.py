@@ -31,11 +31,13 @@ COLUMNS = {
     "chars": "INTEGER",
     "text": "TEXT",
     "text_sha256": "TEXT",
+    "unfamiliar": "REAL",
 }
+LATER = ("unfamiliar",)
+"""Columns that databases from before do not have: added before they are written to, read as NULL."""
 LISTS = ("labels", "reasons", "asked", "ms", "failed")
 _CREATE = f"CREATE TABLE IF NOT EXISTS decisions ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})"
-_INSERT = f"INSERT INTO decisions VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM decisions ORDER BY rowid"
+_INSERT = f"INSERT INTO decisions ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
 
 
 class Sqlite:
@@ -61,7 +63,13 @@ class Sqlite:
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")  # safe from a kill; a power cut may cost the last batches
             connection.execute(_CREATE)
-            connection.execute(f"{_SELECT} LIMIT 0")  # a table of another form is an error now, not at the first row
+            # A table of another form is an error now, not at the first row; and is left as it is.
+            connection.execute(
+                f"SELECT {', '.join(name for name in COLUMNS if name not in LATER)} FROM decisions LIMIT 0"
+            )
+            for name in _missing(connection):
+                with suppress(sqlite3.OperationalError):  # another process is just doing it
+                    connection.execute(f"ALTER TABLE decisions ADD COLUMN {name} {COLUMNS[name]}")
         except sqlite3.Error:
             connection.close()
             raise
@@ -83,7 +91,9 @@ def read_sqlite(path: Path) -> Iterator[Decision | None]:
         sqlite3.Error: no database, no table of this form, or damaged.
     """
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        for values in connection.execute(_SELECT):
+        missing = _missing(connection)
+        names = [f"NULL AS {name}" if name in missing else name for name in COLUMNS]
+        for values in connection.execute(f"SELECT {', '.join(names)} FROM decisions ORDER BY rowid"):
             row = dict(zip(COLUMNS, values, strict=True))
             try:
                 row.update({name: json.loads(row[name]) for name in LISTS if row[name] is not None})
@@ -91,6 +101,12 @@ def read_sqlite(path: Path) -> Iterator[Decision | None]:
                 yield Decision.model_validate(row if labels is None else {**row, "label": labels})
             except (TypeError, ValueError):  # pydantic's and json's errors are ValueErrors
                 yield None
+
+
+def _missing(connection: sqlite3.Connection) -> list[str]:
+    """Which of the later columns the table does not have yet."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(decisions)")}
+    return [name for name in LATER if name not in there]
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,9 @@ def train(
     command: str = "",
     resume: bool | None = None,
     announce: Callable[[Task, Plan], None] | None = None,
+    rows: Sequence[Example] | None = None,
+    start: Path | None = None,
+    promote: bool = True,
 ) -> Path:
     """Trains what ``steps`` name and leaves ``models/<task>/<version>``, which becomes the current version.
 
@@ -76,6 +79,11 @@ def train(
         resume: True goes on from the last checkpoint of an interrupted run with the same rows and settings and
             refuses to start over; None goes on where there is one; False starts over.
         announce: Is told what will be trained, the task's own model or a backup's, before it starts.
+        rows: What the model is trained on, instead of the task's training split and its auxiliary set; an adapter
+            then keeps its last weights, since the validation split does not show what these rows are to teach.
+        start: Artefact of the same labels whose adapter and head the model's training starts from; a full or
+            classical model starts from zero.
+        promote: Whether the version is put into use.
 
     Returns:
         The artefact's folder.
@@ -85,8 +93,15 @@ def train(
     """
     folder = models / task.name / version
     if "model" in steps:
-        start = model_of(models, task.start_from) if task.start_from else None
-        _train_model(task, source, folder, command, start=start, resume=resume, announce=announce)
+        own = model_of(models, task.start_from) if task.start_from and rows is None else None
+        _train_model(
+            *(task, source, folder, command),
+            start=start or own,
+            keep_head=start is not None,
+            given=rows,
+            resume=resume,
+            announce=announce,
+        )
     elif not folder.is_dir():
         shutil.copytree(current_folder(models, task.name), folder)
         _rename_version(folder, version)
@@ -97,10 +112,10 @@ def train(
             continue
         backup = _sparing(load_task(file), task)
         place = folder / "backups" / name
-        start = model_of(models, backup.start_from) if backup.start_from else None
+        its = model_of(models, backup.start_from) if backup.start_from else None
         if backup.start_from == task.name:
-            start = folder  # the model beside it
-        _train_model(backup, source, place, command, start=start, resume=resume, announce=announce)
+            its = folder  # the model beside it
+        _train_model(backup, source, place, command, start=its, resume=resume, announce=announce)
     for kind in KINDS:
         if kind in steps and task.training.method != kind:
             _train_classical_backup(task, source, folder, version, kind, command)
@@ -109,7 +124,8 @@ def train(
 
         detector = model_of(models, "sarcasm") if task.sarcasm else None
         train_ensemble(task, source, folder, version, detector)
-    set_current(models, task.name, version)
+    if promote:
+        set_current(models, task.name, version)
     shutil.rmtree(models / task.name / RUNS, ignore_errors=True)
     return folder
 
@@ -150,13 +166,15 @@ def _train_model(
     command: str,
     *,
     start: Path | None = None,
+    keep_head: bool = False,
+    given: Sequence[Example] | None = None,
     resume: bool | None = None,
     announce: Callable[[Task, Plan], None] | None = None,
 ) -> None:
     """The primary, or another model that is kept as a backup."""
-    rows = augmented_split(task, source)
+    rows = augmented_split(task, source) if given is None else given
     held_out = {split: load_split(task, split, source) for split in HELD_OUT}
-    auxiliary = _auxiliary_rows(task, source)
+    auxiliary = _auxiliary_rows(task, source) if given is None else []
     info = _training_info(task, rows, auxiliary, held_out, command)
     if _is_done(folder, info["run"]) and resume is not False:
         log.info("%s is trained already, with these rows and settings", folder)
@@ -179,10 +197,11 @@ def _train_model(
         rows,
         task.lora,
         task.training,
-        validation=held_out["validation"],
+        validation=held_out["validation"] if given is None else (),
         auxiliary=auxiliary,
         multi_label=task.multi_label,
         start=start,
+        keep_head=keep_head,
         checkpoints=checkpoints,
         announce=partial(announce, task) if announce is not None else None,
     )

@@ -96,6 +96,13 @@ class Task(BaseModel):
         lt=1,
         description="Share of the validation rows set aside for ``healdag certify``: nothing is chosen on them.",
     )
+    golden: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the other validation rows on which ``healdag heal`` compares versions: nothing is fitted "
+        "on them. 0: half of them, from the first heal on.",
+    )
     start_from: str | None = Field(default=None, description="Task whose adapter the training starts from.")
     balance: Balance | None = Field(default=None, description="The balanced set that ``healdag prepare`` makes.")
     research_only: bool = Field(

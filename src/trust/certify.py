@@ -144,14 +144,14 @@ def _single(labels: tuple[str, ...], *, multi_label: bool) -> tuple[str, ...]:
 
 def _all(seen: Observed, grid: Grid, max_error: float, certainty: float) -> Budget:
     n = len(seen.right)
-    found = fixed_sequence(seen.confidence, ~seen.right, sequence(grid, n, max_error, certainty), max_error, certainty)
+    found = fixed_sequence(seen.confidence, ~seen.right, sequence(grid, n, max_error), max_error, certainty)
     return _budget(found, n, max_error, certainty, None)
 
 
 def _of_label(seen: Observed, grid: Grid, label: str, max_error: float, certainty: float, k: int) -> Budget:
     own = np.array([answer == label for answer in seen.answers], dtype=bool)
     strict = 1 - (1 - certainty) / k
-    thresholds = sequence(grid, int(own.sum()), max_error, strict)
+    thresholds = sequence(grid, int(own.sum()), max_error)
     found = fixed_sequence(seen.confidence[own], ~seen.right[own], thresholds, max_error, strict)
     return _budget(found, len(own), max_error, certainty, label)
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..artifacts import CERTIFICATE, CONFIDENCE, ConfidenceModel
+from ..artifacts import CERTIFICATE, CONFIDENCE, PROFILE, ConfidenceModel
 from ..errors import UsageError
 from ..graph import Classifier, build_graph, create_classifier
 from ..graph.classifier import Engine
 from ..predictors import FloatArray
 from ..training.artifact_writer import write_json
 from ..training.data import certification_rows, load_split
+from ..training.datasets import Example
 from ..training.evaluation.metrics import binned_gap, bootstrap_interval
+from ..training.evaluation.slices import raw_text
 from ..training.tasks import Task
 from .certify import Asked, certify, check_environment, set_aside
 from .confidence import fit_confidence
 from .observe import Observed, observe_rows
+from .profile import Seen, profile_of
 from .risk import RISKS, BoolArray, augrc, aurc, coverage_at
 
 FIGURES = "graph_metrics.json"
@@ -30,6 +34,8 @@ log = logging.getLogger("healdag")
 
 def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
     """Fits the confidence of final answers on the validation split, and measures the graph there and on test.
+
+    What it came to on validation is kept as profile.json, which decision logs are held against.
 
     A certificate that lay in the folder is deleted: it was another confidence's.
 
@@ -44,7 +50,7 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
             is left without a fitted confidence.
     """
     check_environment()
-    for name in (CONFIDENCE, CERTIFICATE, FIGURES):
+    for name in (CONFIDENCE, CERTIFICATE, PROFILE, FIGURES):
         (folder / name).unlink(missing_ok=True)
     rows = load_split(task, "validation", source)
     classifier = create_classifier(str(folder), human_review=False, engine="torch")
@@ -57,12 +63,15 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
         task.training.seed,
     )
     write_json(folder / CONFIDENCE, model.model_dump(mode="json"))
+    served = _with_confidence(classifier, model)
+    profile = profile_of(_served(served, seen, rows), classifier.model_version, f"validation rows of {task.name!r}")
+    write_json(folder / PROFILE, profile.model_dump(mode="json"))
     confidence = seen.confidence.copy()
     confidence[asked] = crossed
     figures: dict[str, Any] = {"validation": measure_graph(seen, confidence)}
     test = load_split(task, "test", source) if task.test else []
     if test:
-        later = observe_rows(_with_confidence(classifier, model), test)
+        later = observe_rows(served, test)
         figures["test"] = measure_graph(later, later.confidence)
     write_json(folder / FIGURES, figures)
     for split, found in figures.items():
@@ -73,6 +82,24 @@ def fit_graph(task: Task, source: Path | None, folder: Path) -> dict[str, Any]:
             *(figure for key in ("accuracy", "aurc", "ece") for figure in (after[key], before[key])),
         )
     return figures
+
+
+def _served(served: Classifier, seen: Observed, rows: Sequence[Example]) -> Iterator[Seen]:
+    """The observed rows as the graph with its fitted confidence decides them."""
+    trust = served.nodes.trust
+    for i, row in enumerate(rows):
+        label, known, sure = seen.answers[i], seen.features[i], float(seen.confidence[i])
+        if known is not None and label is not None:
+            sure = trust.sure_of(known, label, seen.unfamiliar[i])
+        yield Seen(
+            label=label,
+            confidence=None if label is None else sure,
+            source=seen.sources[i],
+            reasons=tuple(seen.reasons[i]),
+            sarcasm=seen.sarcasm[i],
+            unfamiliar=seen.unfamiliar[i],
+            chars=len(raw_text(row)),
+        )
 
 
 def _with_confidence(classifier: Classifier, model: ConfidenceModel) -> Classifier:

@@ -12,6 +12,8 @@ import numpy as np
 from ..artifacts import Manifest
 from ..errors import InputError
 from ..graph import Classifier
+from ..graph.build import build_graph
+from ..graph.learning import forgetful
 from ..nodes import Backup
 from ..nodes.records import Label, Row, pending_rows, standing
 from ..nodes.trust import features_of
@@ -65,6 +67,8 @@ class Observed:
         tried: The backups that were asked about each row, in order.
         primary_ms: Milliseconds that the primary spent on each row; None where it was not asked.
         node_ms: Milliseconds that each node of the graph took for all rows together.
+        sarcasm: Probability that each is sarcastic; None where it was not looked for.
+        unfamiliar: Distance of each from the training texts, 1 at the limit; None where it is not known.
     """
 
     answers: list[Label | None]
@@ -80,6 +84,8 @@ class Observed:
     tried: list[list[Tried]] = field(default_factory=list)
     primary_ms: list[float | None] = field(default_factory=list)
     node_ms: Mapping[str, float] = field(default_factory=dict)
+    sarcasm: list[float | None] = field(default_factory=list)
+    unfamiliar: list[float | None] = field(default_factory=list)
 
 
 def right_answers(rows: Sequence[Example], task: Manifest | Classifier) -> list[Label]:
@@ -105,7 +111,8 @@ def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]
     """Classifies rows, and keeps more of each than a result holds.
 
     Args:
-        classifier: Without human_review and without an error budget.
+        classifier: Without human_review and without an error budget. What people have corrected is left aside: it
+            says nothing of other texts; see :func:`healdag.trust.steps.score_memory`.
         truth: The right label of each text, or list of labels in the task's order.
     """
     decider, backup = classifier.nodes.finalize.decider, classifier.nodes.backup
@@ -120,6 +127,8 @@ def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]
     sources = ["abstain"] * len(texts)
     tried: list[list[Tried]] = [[] for _ in texts]
     primary_ms: list[float | None] = [None] * len(texts)
+    sarcasm: list[float | None] = [None] * len(texts)
+    unfamiliar: list[float | None] = [None] * len(texts)
     places = iter(readable)
     for state in _states(classifier, good, node_ms):
         pending = set(pending_rows(state))
@@ -134,6 +143,7 @@ def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]
             confidence[place] = state["trust"][i] or 0.0
             reasons[place] = state["results"][i]["reasons"]
             sources[place] = state["results"][i]["source"]
+            sarcasm[place], unfamiliar[place] = (state["results"][i][key] for key in ("sarcasm", "unfamiliar"))
             if i in pending:
                 primary_ms[place] = state["primary"][i]["ms"]
                 tried[place] = list(_tried(backup, state, i, truth[place]))
@@ -151,6 +161,8 @@ def observe(classifier: Classifier, texts: Sequence[str], truth: Sequence[Label]
         tried,
         primary_ms,
         node_ms,
+        sarcasm,
+        unfamiliar,
     )
 
 
@@ -184,11 +196,14 @@ def _states(classifier: Classifier, texts: Sequence[str], node_ms: dict[str, flo
         node_ms: Milliseconds are added to it by node; the nodes run one after another, so the time between two
             updates is that of the second one's node.
     """
+    graph = classifier.graph
+    if len(classifier.nodes.memory.corrections):
+        graph = build_graph(forgetful(classifier.nodes)).compile()
     for start in range(0, len(texts), _CHUNK):
         state: dict[str, Any] = {}
         batch = {"texts": list(texts[start : start + _CHUNK])}
         last = time.perf_counter()
-        for update in classifier.graph.stream(batch, stream_mode="updates"):
+        for update in graph.stream(batch, stream_mode="updates"):
             now = time.perf_counter()
             for node, written in update.items():
                 node_ms[node] = node_ms.get(node, 0.0) + (now - last) * 1000

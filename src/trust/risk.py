@@ -185,12 +185,12 @@ def grid_of(confidence: npt.ArrayLike, wrong: npt.ArrayLike, steps: int = 400) -
     return tuple(zip(thresholds, taken.tolist(), errors.tolist(), strict=True))
 
 
-def sequence(grid: Grid, n: int, max_error: float, certainty: float) -> tuple[float, ...]:
-    """Thresholds for :func:`fixed_sequence` on n *other* rows, from those where a test is likeliest to pass.
+def sequence(grid: Grid, n: int, max_error: float) -> tuple[float, ...]:
+    """Thresholds for :func:`fixed_sequence` on n *other* rows, from the one where the test is likeliest to pass.
 
-    A strict threshold accepts so few that even no error proves nothing (59 are needed for 5 % at 95 %), so the
-    sequence starts at the strictest one that passes comfortably if the other rows are like these, and goes on to
-    looser ones.
+    A strict threshold accepts so few that even no error proves nothing (59 are needed for 5 % at 95 %), the more so
+    where the confidence of other rows reaches less far up. So the sequence starts where these rows speak most clearly
+    against too high a risk, and goes on to looser ones.
 
     Args:
         grid: Of rows that may choose: those that the confidence was fitted on.
@@ -200,6 +200,5 @@ def sequence(grid: Grid, n: int, max_error: float, certainty: float) -> tuple[fl
     kept = np.floor(n * taken / taken[-1])
     # Half an error more than seen: a stretch without any is not proof against them.
     likely = stats.binom.cdf(np.ceil((errors + 0.5) / (taken + 1) * kept), kept, max_error)
-    comfortable = np.flatnonzero(likely <= (1 - certainty) / 5)
-    first = int(comfortable[0]) if len(comfortable) else int(np.argmin(likely))
+    first = int(np.argmin(likely))
     return tuple(float(threshold) for threshold in thresholds[first:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,18 @@ import numpy as np
 from scipy import stats
 
 from ..artifacts import Rule
+from ..graph import Classifier
 from ..nodes import Rung
 from ..predictors.ensemble import Ensemble
 from ..predictors.restricted import whole
+from ..schema import Classification
+from ..training.datasets import Example
 from ..training.evaluation.comparison import mcnemar_exact
-from .observe import Observed, Tried
+from ..training.evaluation.slices import raw_text
+from .observe import Observed, Tried, right_answers
 from .risk import BoolArray
 
-EMOJI_STEP, WHOLE_STEP = "emoji lexicon", "whole graph"
+EMOJI_STEP, WHOLE_STEP, MEMORY_STEP = "emoji lexicon", "whole graph", "memory"
 _LEVEL = 0.95
 
 
@@ -59,7 +64,7 @@ class Step:
     """One step of the graph on n rows.
 
     Attributes:
-        name: The emoji lexicon, the primary's name, a backup's, or the whole graph.
+        name: The emoji lexicon, the primary's name, a backup's, the whole graph, or the memory.
         rule: When a backup's answer replaces the one that stands, see :class:`healdag.nodes.Rung`; None for the others.
         through: Names of the ensembles among the later backups that weigh what it says.
         asked: Rows that reached it.
@@ -102,6 +107,27 @@ def score_steps(seen: Observed, ladder: Sequence[Rung], primary: str = "model") 
     took = sum(any(one.took for one in row) for row in seen.tried)
     ms = round(sum(seen.node_ms.values()) / n, 3) if n else None
     return [*steps, Step(WHOLE_STEP, None, (), n, failed, took, int(seen.right.sum()), change, None, ms)]
+
+
+def score_memory(classifier: Classifier, rows: Sequence[Example], seen: Observed) -> Step:
+    """What people's corrections do to the answers to labelled rows: those that they give themselves.
+
+    Args:
+        classifier: With a memory.
+        rows: As for :func:`healdag.trust.observe.observe_rows`, the same order.
+        seen: What it found, the memory left aside.
+    """
+    texts, truth = [raw_text(row) for row in rows], right_answers(rows, classifier)
+    start = time.perf_counter()
+    results = classifier.classify_many(texts, errors="return")
+    ms = (time.perf_counter() - start) * 1000 / max(len(texts), 1)
+    by_memory = [isinstance(result, Classification) and result.source == "memory" for result in results]
+    told = np.array(by_memory, dtype=bool)
+    pairs = zip(results, truth, strict=True)
+    after = np.array([isinstance(r, Classification) and r.final_label == right for r, right in pairs], dtype=bool)
+    asked, right = int(told.sum()), int(after[told].sum())
+    change = Change.between(seen.right[told], after[told])
+    return Step(MEMORY_STEP, None, (), asked, 0, asked, right, change, None, round(ms, 3))
 
 
 def change_cells(change: Change | None) -> tuple[str, str, str, str, str]:

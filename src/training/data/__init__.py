@@ -29,7 +29,7 @@ def load_split(task: Task, split: Split, source: Path | None) -> list[Example]:
 
     Test rows are all there, as published; elsewhere a text stands once. Training rows whose text also stands in
     validation or test are left out, and of a user's own data their near-duplicates too. Validation rows that the task
-    sets aside for its certificate are left out: see :func:`certification_rows`.
+    sets aside are left out: see :func:`certification_rows` and :func:`golden_rows`.
 
     Raises:
         UsageError: there are none, training rows have one label only, or a set cannot be read.
@@ -41,7 +41,7 @@ def load_split(task: Task, split: Split, source: Path | None) -> list[Example]:
         check_labels(task, rows)
     distinct = {row.text: row for row in reversed(rows)}
     if split == "validation":
-        return [row for row in reversed(distinct.values()) if not _is_set_aside(task, row)]
+        return [row for row in reversed(distinct.values()) if not (_is_set_aside(task, row) or _is_golden(task, row))]
     if split == "train":
         held_out = held_out_rows(task, source)
         for row in held_out:
@@ -73,11 +73,30 @@ def certification_rows(task: Task, source: Path | None) -> list[Example]:
     return aside
 
 
+def golden_rows(task: Task, source: Path | None) -> list[Example]:
+    """The share ``golden`` of the validation rows that are not the certificate's, by the text's hash.
+
+    Versions are compared on them; nothing is trained or fitted on them.
+
+    Raises:
+        UsageError: a set cannot be read.
+    """
+    rows = read_references(task, task.validation, "validation", source)
+    distinct = {row.text: row for row in reversed(rows)}
+    return [row for row in reversed(distinct.values()) if not _is_set_aside(task, row) and _is_golden(task, row)]
+
+
 def _is_set_aside(task: Task, row: Example) -> bool:
-    if not task.certify:
-        return False
-    share = int(hashlib.sha256(f"certify {row.text}".encode()).hexdigest(), 16) % 10_000
-    return share < task.certify * 10_000
+    return _falls_below(task.certify, f"certify {row.text}")
+
+
+def _is_golden(task: Task, row: Example) -> bool:
+    return _falls_below(task.golden, f"golden {row.text}")
+
+
+def _falls_below(share: float, key: str) -> bool:
+    """Whether a key is among the share of all keys, by its hash."""
+    return share > 0 and int(hashlib.sha256(key.encode()).hexdigest(), 16) % 10_000 < share * 10_000
 
 
 def read_references(

@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...artifacts import MANIFEST, POLICY, BackupPolicy, Manifest, Policy, Rule, read_manifest, read_policy, replacing
+from ...artifacts import (
+    MANIFEST,
+    POLICY,
+    BackupPolicy,
+    FirstStage,
+    Manifest,
+    Policy,
+    Rule,
+    read_manifest,
+    read_policy,
+    replacing,
+)
 from ...errors import UsageError
 from ...predictors import FloatArray, Spec, calibrate, decide, list_confidence, load_predictor, logits_of
 from ...predictors.ensemble import SETUP, Irony, Pool, evidence_of
@@ -38,6 +49,12 @@ are ironic, and their annotators labelled what a text seems to say. For emotion 
 validation rows: with EXTRA_WEIGHT 0.3 and this weight 0.5, 1 and 2 the graph is right on 0.720, 0.718 and 0.717 of the
 validation sets (EXTRA_WEIGHT 0.05: 0.719, 0.719, 0.719) and on 0.378, 0.372 and 0.382 of our ironic texts where only
 doubt calls it (0.401, 0.425 and 0.437 where it is always asked)."""
+CHEAP = "tfidf"
+"""The backup that can be asked first, before the larger models."""
+CHEAP_LOSS = 0.003
+"""Accuracy that all the texts together may lose by that."""
+CHEAP_SHARE = 0.05
+"""Share of the texts that it has to answer to pay for being asked about all of them."""
 KEPT_GAIN = 0.95
 SMOOTHING = 5.0
 """Rows' worth of the overall shares that each row of the irony matrix starts with."""
@@ -358,8 +375,46 @@ def fit_policy(
     if backups[ENSEMBLE].rule == "always":
         # The ensemble has the last word and includes the others' evidence; alone they are asked for it only.
         backups = {n: b if n == ENSEMBLE else b.model_copy(update={"rule": "never"}) for n, b in backups.items()}
-    found = {"threshold": threshold, "thresholds": cut, "set_calibration": pair, "backups": backups}
+    found: dict[str, Any] = {
+        "threshold": threshold,
+        "thresholds": cut,
+        "set_calibration": pair,
+        "backups": backups,
+        "first": None,
+    }
+    if CHEAP in answers:
+        whole = np.where(confidence < threshold, right[ENSEMBLE], right["model"])
+        found["first"] = fit_first_stage(sure[CHEAP], right[CHEAP], whole)
     return policy.model_copy(update=found)
+
+
+def fit_first_stage(sure: FloatArray, right: BoolArray, whole: BoolArray) -> FirstStage | None:
+    """The lowest confidence from which the cheap model's answers can stand for the whole graph's.
+
+    What all the rows lose by it, with one standard error on top, stays within CHEAP_LOSS there and at every stricter
+    threshold.
+
+    Args:
+        sure: Its confidence, shape (n,).
+        right: Whether it is right, shape (n,).
+        whole: Whether the graph is right without it, shape (n,).
+
+    Returns:
+        None where it would answer less than CHEAP_SHARE of the rows.
+    """
+    n = len(sure)
+    order = np.argsort(-sure, kind="stable")
+    differs = (whole[order].astype(int) - right[order].astype(int)).astype(float)
+    loss, squares = np.cumsum(differs) / n, np.cumsum(differs**2) / n
+    bound = loss + np.sqrt(np.maximum(squares - loss**2, 0.0) / n)
+    held = n if (bound <= CHEAP_LOSS).all() else int(np.argmax(bound > CHEAP_LOSS))
+    # A threshold takes all that are equally sure.
+    while 0 < held < n and sure[order[held]] == sure[order[held - 1]]:
+        held -= 1
+    if held < CHEAP_SHARE * n:
+        return None
+    threshold, lost = float(sure[order[held - 1]]), round(float(loss[held - 1]), 5)
+    return FirstStage(by=CHEAP, threshold=threshold, n=n, share=round(held / n, 4), loss=lost)
 
 
 def _right(truth: IntArray, said: IntArray) -> BoolArray:

@@ -204,7 +204,8 @@ def fit_isotonic(logits: FloatArray, truth: IntArray) -> Calibration:
     least = 1.0 / (len(truth) + 2)
 
     def fit(p: FloatArray, hit: IntArray) -> tuple[tuple[float, float], ...]:
-        model = IsotonicRegression(y_min=least, y_max=1.0 - least)
+        # Of p that differ in the last digit it keeps one; the others can lie beyond its ends, where it would say NaN.
+        model = IsotonicRegression(y_min=least, y_max=1.0 - least, out_of_bounds="clip")
         steps, place, n = np.unique(model.fit_transform(p, hit), return_inverse=True, return_counts=True)
         middles = np.bincount(place, p) / n
         # Six digits are plenty; of corners that fall together the last stays, so that the line still rises.

@@ -85,6 +85,7 @@ def fine_tune(
     auxiliary: Sequence[Example] = (),
     multi_label: bool = False,
     start: Path | None = None,
+    keep_head: bool = False,
     checkpoints: Path | None = None,
     announce: Callable[[Plan], None] | None = None,
 ) -> Trained:
@@ -103,6 +104,7 @@ def fine_tune(
         multi_label: Whether a row can have several labels, or none.
         start: Artefact folder of an adapter of the same shape on the same base whose weights, the head aside, the
             training starts from; None starts from zero.
+        keep_head: Whether the training starts from that artefact's head too: it answers with the same labels.
         checkpoints: Folder for checkpoints; one that is there already is gone on from. None keeps none.
         announce: Is told what will be trained before it starts.
 
@@ -111,7 +113,7 @@ def fine_tune(
     """
 
     def attempt(fitted: TrainingSettings) -> Trained:
-        run = _Run(base, tuple(labels), lora, fitted, multi_label)
+        run = _Run(base, tuple(labels), lora, fitted, multi_label, keep_head)
         return run.train(train, validation, auxiliary, start, checkpoints, announce)
 
     return fit_batch(attempt, settings)
@@ -124,6 +126,7 @@ class _Run:
     lora: LoraSettings
     settings: TrainingSettings
     multi_label: bool
+    keep_head: bool = False
 
     def train(
         self,
@@ -199,7 +202,7 @@ class _Run:
         with quiet_transformers():
             adapted = get_peft_model(model, config)
         if start is not None:
-            load_start(adapted, start)
+            load_start(adapted, start, head=self.keep_head)
         return adapted, tokenizer
 
     def _rows(
@@ -398,17 +401,21 @@ def lora_config(lora: LoraSettings, task_type: str, **more: Any) -> LoraConfig:
     )
 
 
-def load_start(model: Any, start: Path) -> None:
-    """Copies the LoRA matrices of another adapter into the model; the head stays fresh.
+def load_start(model: Any, start: Path, *, head: bool = False) -> None:
+    """Copies the LoRA matrices of another adapter into the model; the head stays fresh, unless it is to be copied.
+
+    Args:
+        head: Whether everything else that is trained is copied too; its labels must be those of the model, in order.
 
     Raises:
         UsageError: the other adapter has another shape.
     """
     from safetensors.torch import load_file
 
+    saved = load_file(start / ADAPTER)
     weights = {
         key.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default."): value
-        for key, value in load_file(start / ADAPTER).items()
+        for key, value in saved.items()
         if ".lora_" in key
     }
     own = {key: value for key, value in model.state_dict().items() if ".lora_" in key}
@@ -417,3 +424,7 @@ def load_start(model: Any, start: Path) -> None:
             f"the adapter in {str(start)!r} has another shape than the one to be trained: same lora settings?"
         )
     model.load_state_dict(weights, strict=False)
+    if head:
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, saved)
