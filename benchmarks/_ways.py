@@ -172,11 +172,15 @@ def model_of(subject: Subject, engine: str, device: str = "cpu") -> Predictor:
 
 
 def graph_of(subject: Subject, engine: str, parts: str = "whole", device: str = "cpu") -> Classifier:
-    """The graph with everything ('whole'), with sarcasm and without backups ('sarcasm'), or without both ('alone')."""
+    """The graph: 'whole', 'cheap' (TF-IDF asked first), 'sarcasm' (no backups), or 'alone' (no sarcasm, either)."""
     if parts == "alone":
         return create_classifier(primary=model_of(subject, engine, device), enable_backup=False)
     return create_classifier(
-        subject.task, engine=ENGINES[engine], device=device, enable_backup=None if parts == "whole" else False
+        subject.task,
+        engine=ENGINES[engine],
+        device=device,
+        enable_backup=False if parts == "sarcasm" else None,
+        cheap_first=parts == "cheap",
     )
 
 

@@ -53,6 +53,7 @@ from _ways import (
 )
 
 from healdag import Classifier
+from healdag.artifacts import read_policy
 from healdag.predictors import Spec, load_predictor
 from healdag.training.datasets import json_lines
 from healdag.training.evaluation.metrics import accuracy, macro_f1
@@ -131,6 +132,11 @@ def ours(given: Given) -> dict[str, Way]:
     return {
         **ways,
         f"sarcasm {fastest}": by_graph(subject, graph_of(subject, fastest, "sarcasm")),
+        **(
+            {f"cheap {fastest}": by_graph(subject, graph_of(subject, fastest, "cheap"))}
+            if read_policy(subject.folder).first is not None
+            else {}
+        ),
         f"bare {fastest}": by_predictor(model_of(subject, fastest)),
         f"classify {fastest}": one_by_one(subject, given.graphs[fastest]),
         f"invoke {fastest}": one_by_one(subject, given.graphs[fastest], invoke=True),
@@ -194,6 +200,9 @@ def compared(rates: dict[str, list[float]], fastest: str) -> dict[str, dict[str,
         (alone, f"sarcasm {fastest}"),
         (whole, f"invoke {fastest}"),
     ]
+    cheap = f"cheap {fastest}"
+    if cheap in rates:
+        pairs += [(cheap, whole), (cheap, "hf 32")]
     return {f"{own} over {other}": ratios(rates[own], rates[other]) for own, other in pairs}
 
 

