@@ -1026,6 +1026,7 @@ def test_sixteen_threads_on_the_shipped_model(classifier: Any) -> None:
         assert [(r.final_label, r.source) for r in pool.map(classifier.classify, texts)] == expected
 
 
-def test_an_error_budget_is_refused_without_a_certificate() -> None:
+def test_an_error_budget_is_refused_without_a_certificate(tmp_path: Path, make_tfidf: Any) -> None:
+    folder = make_tfidf(tmp_path / "mood" / "1.0.0", {"lovely": "joy", "awful": "anger"})
     with pytest.raises(ArtifactError, match=r"max_error=0\.05 needs a certificate.*healdag certify"):
-        create_classifier(max_error=0.05)
+        create_classifier(str(folder), max_error=0.05)

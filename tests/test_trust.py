@@ -203,6 +203,18 @@ def test_a_confidence_model_learns_what_tells_errors_apart() -> None:
     assert json.loads(model.model_dump_json())["n"] == 600
 
 
+def test_a_confidence_that_nothing_betters_stays_the_answer_s_own() -> None:
+    generator = np.random.default_rng(4)
+    sure = generator.normal(1, 1.5, size=800)
+    right = generator.random(800) < 1 / (1 + np.exp(-sure))
+    features = [{"answer": float(s), "length": float(n)} for s, n in zip(sure, generator.random(800), strict=True)]
+    model, crossed = fit_confidence(features, right, (), 13)
+    assert model.features == ()
+    assert crossed == pytest.approx(1 / (1 + np.exp(-sure)))
+    overconfident = [{"answer": 3 * row["answer"]} for row in features]
+    assert fit_confidence(overconfident, right, (), 13)[0].features == ("answer",)
+
+
 def test_label_sets_cover_the_right_label_of_every_kind(trained: Path) -> None:
     pytest.importorskip("crepes")
     texts, truth = zip(*tickets(4000, seed=6), strict=True)

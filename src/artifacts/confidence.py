@@ -17,12 +17,17 @@ class ConfidenceModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    features: tuple[str, ...] = Field(description="Names, in the order of the coefficients; a missing one counts as 0.")
-    coefficients: tuple[float, ...]
-    ranges: tuple[tuple[float, float], ...] = Field(
-        description="Least and largest value of each feature among those rows; what lies outside counts as the nearest."
+    features: tuple[str, ...] = Field(
+        default=(),
+        description="Names, in the order of the coefficients; a missing one counts as 0. Without any, nothing tells "
+        "right answers from wrong ones better than their own probability, and that is the confidence.",
     )
-    intercept: float
+    coefficients: tuple[float, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = Field(
+        default=(),
+        description="Least and largest value of each feature among the rows; what lies outside counts as the nearest.",
+    )
+    intercept: float = 0.0
     n: int = Field(description="Held-out rows that it was fitted on.")
     backups: tuple[str, ...] = Field(description="The ladder that the graph had then.")
     grid: tuple[tuple[float, int, int], ...] = Field(

@@ -57,8 +57,10 @@ def _of_memory(nodes: Nodes) -> str:
 
 
 def _of_trust(trust: Trust) -> list[str]:
-    if trust.model is None:
+    if trust.model is None or not trust.model.features:
         lines = ["The confidence of an answer is its own calibrated probability."]
+        if trust.model is not None:
+            lines[0] += f" On {trust.model.n:,} held-out rows nothing else told right from wrong answers better."
     else:
         lines = [
             f"The confidence of an answer is fitted on the graph's answers to {trust.model.n:,} held-out rows, from "

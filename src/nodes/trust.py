@@ -58,7 +58,7 @@ class Trust:
                 continue
             label, confidence = self.decider.name(row)
             by_models = by != EMOJI and first_of(state, i) is None
-            if self.model is not None and by_models:
+            if self.model is not None and self.model.features and by_models:
                 confidence = self.model.probability(features_of(state, i, self.decider))
             if by_models:
                 confidence = self._tempered(confidence, label, state["unfamiliar"][i])
@@ -83,7 +83,8 @@ class Trust:
         """
         if self.model is None:
             raise ValueError("sure_of needs a fitted confidence, and this graph has none")
-        return self._tempered(self.model.probability(features), label, distance)
+        own = 1.0 / (1.0 + math.exp(-features[ANSWER]))
+        return self._tempered(self.model.probability(features) if self.model.features else own, label, distance)
 
     def _tempered(self, confidence: float, label: Label, distance: float | None) -> float:
         """The confidence, as far as the text is one that the task is about; of the others only the prior is known.

@@ -183,7 +183,7 @@ def _reliability(found: Evidence) -> Section:
     model = found.classifier.nodes.trust.model
     origin = (
         "The graph's confidence is the calibrated probability of the answer that stands."
-        if model is None
+        if model is None or not model.features
         else f"The graph's confidence was fitted on its answers to {model.n:,} other rows."
     )
     caption = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..artifacts import ConfidenceModel
 from ..errors import UsageError
 from ..nodes.trust import ANSWER
 from ..predictors import FloatArray
+from ..predictors.base import sigmoid
 from .risk import BoolArray, grid_of
 
 FOLDS = 10
@@ -26,10 +28,11 @@ EVENTS_PER_FEATURE = 10
 def fit_confidence(
     features: Sequence[Mapping[str, float]], right: BoolArray, backups: Sequence[str], seed: int
 ) -> tuple[ConfidenceModel, FloatArray]:
-    """A logistic regression with the penalty of the best cross-validated log loss.
+    """A logistic regression with the penalty of the best cross-validated log loss, where one is worth it.
 
-    On the answer's own probability alone, unless there are rows enough for all the features, and these are better by
-    more than the standard error.
+    The simplest that none better is known for: the answer's own probability as it is; a regression on it alone; and, if
+    there are rows enough, one on all the features. What is less simple has to have a lower log loss by more than the
+    standard error of the difference.
 
     Args:
         features: One mapping per row, n rows.
@@ -52,35 +55,44 @@ def fit_confidence(
             f"graph may be; {FEWEST} with {FEWEST // 5} of each are needed. Give more labelled rows"
         )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    simple = _best([{ANSWER: row.get(ANSWER, 0.0)} for row in features], right, folds)
-    chosen = simple
+    answers = [{ANSWER: row.get(ANSWER, 0.0)} for row in features]
+    own = sigmoid(np.array([row[ANSWER] for row in answers]))
+    learned = partial(ConfidenceModel, n=len(right), backups=tuple(backups))
+    model, crossed = learned(grid=grid_of(own, ~right)), own
+    candidates: list[Sequence[Mapping[str, float]]] = [answers]
     if few >= EVENTS_PER_FEATURE * len({name for row in features for name in row}):
-        full = _best(features, right, folds)
-        gain = simple.losses - full.losses
-        chosen = full if gain.mean() > gain.std() / np.sqrt(len(gain)) else simple
-    scaler, regression = chosen.model
-    weights = regression.coef_[0] / scaler.scale_
-    fitted = ConfidenceModel(
-        features=chosen.names,
-        coefficients=tuple(float(weight) for weight in weights),
-        ranges=tuple(zip(chosen.table.min(axis=0).tolist(), chosen.table.max(axis=0).tolist(), strict=True)),
-        intercept=float(regression.intercept_[0] - weights @ scaler.mean_),
-        n=len(right),
-        backups=tuple(backups),
-        grid=grid_of(chosen.crossed, ~right),
-    )
-    return fitted, chosen.crossed
+        candidates.append(features)
+    for rows in candidates:
+        fit = _best(rows, right, folds)
+        gain = _losses(crossed, right) - _losses(fit.crossed, right)
+        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+            scaler, regression = fit.model
+            weights = regression.coef_[0] / scaler.scale_
+            crossed = fit.crossed
+            model = learned(
+                features=fit.names,
+                coefficients=tuple(float(weight) for weight in weights),
+                ranges=tuple(zip(fit.table.min(axis=0).tolist(), fit.table.max(axis=0).tolist(), strict=True)),
+                intercept=float(regression.intercept_[0] - weights @ scaler.mean_),
+                grid=grid_of(crossed, ~right),
+            )
+    return model, crossed
+
+
+def _losses(confidence: FloatArray, right: BoolArray) -> FloatArray:
+    """Log loss of each row, shape (n,)."""
+    losses: FloatArray = -np.log(np.clip(np.where(right, confidence, 1 - confidence), 1e-12, None))
+    return losses
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A regression: names of its columns, scaler and regression, cross-validated confidence and log losses (n,)."""
+    """A regression: names of its columns, scaler and regression, and the cross-validated confidence, shape (n,)."""
 
     names: tuple[str, ...]
     table: FloatArray
     model: tuple[Any, Any]
     crossed: FloatArray
-    losses: FloatArray
 
 
 def _best(features: Sequence[Mapping[str, float]], right: BoolArray, folds: Any) -> _Fit:
@@ -100,8 +112,7 @@ def _best(features: Sequence[Mapping[str, float]], right: BoolArray, folds: Any)
     fits = []
     for strength in STRENGTHS:
         crossed = cross_val_predict(model(strength), table, right, cv=folds, method="predict_proba")[:, 1]
-        losses = -np.log(np.clip(np.where(right, crossed, 1 - crossed), 1e-12, None))
-        fits.append((strength, crossed, losses))
-    strength, crossed, losses = min(fits, key=lambda fit: float(fit[2].mean()))
+        fits.append((strength, crossed))
+    strength, crossed = min(fits, key=lambda fit: float(_losses(fit[1], right).mean()))
     scaler, regression = (step for _, step in model(strength).fit(table, right).steps)
-    return _Fit(tuple(map(str, vectorizer.feature_names_)), table, (scaler, regression), crossed, losses)
+    return _Fit(tuple(map(str, vectorizer.feature_names_)), table, (scaler, regression), crossed)
