@@ -266,7 +266,7 @@ def test_the_policy_is_explained_in_words_and_numbers(trained: Path) -> None:
     assert "tickets/1.0.0: an answer of the primary with a probability below" in words
     assert "Backup 'ensemble' " in words
     assert "On 300 held-out rows it would make" in words
-    assert "fitted on the graph's answers to" in words
+    assert "On 300 held-out rows nothing else told right from wrong answers better." in words
     assert "that keeps the certified budget" in words
     alone = create_classifier(str(trained), enable_backup=False).explain_policy()
     assert "There are no backups" in alone
