@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -32,7 +32,8 @@ from healdag.report.log import log_sections, read_log
 from healdag.report.page import Section, Table, render
 from healdag.report.pictures import confidence_boxes_svg
 from healdag.report.svg import check_matplotlib
-from healdag.report.ways import reason_stage, ways_svg
+from healdag.report.ways import REASONS, reason_stage, ways_svg
+from healdag.schema import Reason
 from healdag.store import DecisionLog, read_decisions
 from healdag.training.datasets import Example
 from healdag.trust.observe import answer_columns, observe, observe_rows
@@ -594,6 +595,12 @@ def test_reasons_as_stages() -> None:
     assert reason_stage(["low_confidence"]) == "low confidence"
     assert reason_stage(["budget"]) == "over the error budget"
     assert reason_stage(["sarcasm", "unreadable"]) == "several reasons"
+    assert {reason_stage([reason]) for reason in get_args(Reason)} < set(REASONS)
+
+
+def test_a_stage_that_nobody_named_comes_last() -> None:
+    svg = ways_svg({("texts", "new"): 1, ("texts", "known"): 2}, ("texts", "known"), {})
+    assert svg.index("known: 2") < svg.index("new: 1")
 
 
 def test_a_table_is_escaped() -> None:

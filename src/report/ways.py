@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from ..schema import Reason
 from ..training.evaluation.plots import GREY
 from .svg import Drawn, new_figure, percent, picture, short
-
-REASONS = (
-    *("not doubted", "low confidence", "sarcasm", "unreadable", "model error", "over the error budget"),
-    "several reasons",
-)
-"""Stages that :func:`reason_stage` gives, in order."""
 
 
 def reason_stage(reasons: Sequence[str]) -> str:
@@ -25,18 +20,23 @@ def reason_stage(reasons: Sequence[str]) -> str:
     return "several reasons" if len(reasons) > 1 else known.get(reasons[0], reasons[0].replace("_", " "))
 
 
+REASONS = ("not doubted", *(reason_stage([reason]) for reason in get_args(Reason)), "several reasons")
+"""Stages that :func:`reason_stage` gives, in order."""
+
+
 @picture
 def ways_svg(ways: Mapping[tuple[str, ...], int], order: Sequence[str], colours: Mapping[str, str]) -> Drawn:
     """Bands whose thickness is the number of texts.
 
     Args:
         ways: Texts by the stages that they went through, all of the same number.
-        order: Stages from top to bottom, of all columns.
+        order: Stages from top to bottom, of all columns; what it does not name comes last.
         colours: Of stages; the bands that lead to one are in its colour. The others are grey.
     """
     columns = list(zip(*ways, strict=True))
     total = sum(ways.values())
-    stages = [sorted(set(column), key=order.index) for column in columns]
+    place = {name: i for i, name in enumerate(order)}
+    stages = [sorted(set(column), key=lambda name: (place.get(name, len(place)), name)) for column in columns]
     figure = new_figure(max(2.4, 0.42 * max(map(len, stages)) + 1.2))
     axes = figure.subplots()
     least = 0.085 * 3.6 / figure.get_figheight()  # a stage's share of the height, so that its words have room
