@@ -28,7 +28,8 @@ class Finalize:
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """Results in the form of :class:`healdag.schema.Classification`, as plain dictionaries."""
-        results = [self.result(state, i) for i in range(len(state["raw"]))]
+        asker = self._asker(state)
+        results = [asker._result(state, i, pending=False) for i in range(len(state["raw"]))]
         if self.told is not None:
             self.told(results)
         if not state["single"]:
@@ -38,8 +39,9 @@ class Finalize:
 
     def result(self, state: Any, i: int, *, pending: bool = False) -> dict[str, Any]:
         """One row's result; ``pending`` for a row that waits for a person."""
-        if (asker := self._asker(state)) is not self:
-            return asker.result(state, i, pending=pending)
+        return self._asker(state)._result(state, i, pending=pending)
+
+    def _result(self, state: Any, i: int, *, pending: bool) -> dict[str, Any]:
         row, by, source = self._decide(state, i)
         if pending:
             by, source = "", "pending"

@@ -18,18 +18,16 @@ class FirstStage:
         predictor: The cheap model.
         decider: What an answer is, and how sure.
         threshold: From this confidence on its answer stands.
-        max_foreign: A text with a larger share of letters in another script goes on: the later nodes know what to do.
     """
 
     predictor: Predictor
     decider: Decider
     threshold: float
-    max_foreign: float = 0.0
 
     def __call__(self, state: Any) -> dict[str, Any]:
-        """A text that it fails on goes on like the others that it is not sure of."""
+        """A text that it fails on goes on like the others that it is not sure of, and so does one in another script."""
         found: list[AnswerDict | None] = [None] * len(state["clean"])
-        rows = [i for i in pending_rows(state) if state["foreign"][i] <= self.max_foreign]
+        rows = [i for i in pending_rows(state) if not state["foreign"][i]]
         if not rows:
             return {"first": found}
         answers = ask(self.predictor, [state["clean"][i] for i in rows])
