@@ -31,7 +31,7 @@ from .files import (
 )
 from .manifest import BaseReference, Manifest, SummarizerManifest, read_manifest, read_summarizer_manifest
 from .places import available_tasks, find_artifact, models_roots, pointer_marks, root_of
-from .pointer import HISTORY, Change, champions, current_version, read_history
+from .pointer import HISTORY, Change, champions, current_version, read_history, write_whole
 from .policy import BackupPolicy, FirstStage, Policy, Rule, read_policy
 from .profile import Histogram, Profile, read_profile
 from .promotion import check_whole, is_newer, make_current, promote, rollback, version_key
@@ -98,4 +98,5 @@ __all__ = [
     "verify_certificate",
     "verify_sha256",
     "version_key",
+    "write_whole",
 ]

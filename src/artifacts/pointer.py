@@ -101,14 +101,14 @@ def champions(changes: Sequence[Change], current: str | None) -> list[str]:
 def move(models: Path, task: str, change: Change) -> None:
     """Points ``models/<task>/current`` at ``change.new``; to be called within :func:`locked`."""
     folder = models / task
-    _write_whole(folder / MOVING, change.line())
-    _write_whole(folder / CURRENT, change.new + "\n")
+    write_whole(folder / MOVING, change.line())
+    write_whole(folder / CURRENT, change.new + "\n")
     _follow(folder, change)
 
 
 def touch(models: Path, task: str, version: str) -> None:
     """Writes the same version into ``current`` again: its files are new, and whoever watches is to see that."""
-    _write_whole(models / task / CURRENT, version + "\n")
+    write_whole(models / task / CURRENT, version + "\n")
     _write_register(models)
 
 
@@ -169,7 +169,7 @@ def _follow(folder: Path, change: Change) -> None:
 def _write_register(models: Path) -> None:
     found = {path.parent.name: current_version(path.parent) for path in sorted(models.glob(f"*/{CURRENT}"))}
     versions = {task: version for task, version in found.items() if version is not None}
-    _write_whole(models / REGISTER, json.dumps(versions, indent=2, ensure_ascii=False) + "\n")
+    write_whole(models / REGISTER, json.dumps(versions, indent=2, ensure_ascii=False) + "\n")
 
 
 def _moving(folder: Path) -> Change | None:
@@ -191,7 +191,7 @@ def _lines(folder: Path) -> list[Change]:
     return changes
 
 
-def _write_whole(path: Path, content: str) -> None:
+def write_whole(path: Path, content: str) -> None:
     """Beside its place, onto the disk, then renamed: the old content or the new, whenever the power fails."""
     fresh = path.with_name(f".{path.name.lstrip('.')}.new")
     try:

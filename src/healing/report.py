@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..artifacts import read_json
+from ..artifacts import read_json, write_whole
 from ..errors import ArtifactError
 from .corrections import Dropped, ReviewerFigures
 from .gate import Check
@@ -80,9 +80,7 @@ def read_report(folder: Path) -> HealReport | None:
 
 def write_report(folder: Path, report: HealReport) -> None:
     """Writes it whole, beside the candidate."""
-    fresh = folder / f".{REPORT}.new"
-    fresh.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    fresh.replace(folder / REPORT)
+    write_whole(folder / REPORT, report.model_dump_json(indent=2) + "\n")
 
 
 def screening_words(given: int, dropped: Sequence[Dropped]) -> str:

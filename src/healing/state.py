@@ -12,9 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..artifacts import read_json
+from ..artifacts import read_json, write_whole
 from ..errors import ArtifactError, LockedError
-from ..training.artifact_writer import write_json
 
 STATE = "healing.json"
 LOCK = ".healing.lock"
@@ -63,9 +62,7 @@ def read_state(place: Path) -> State:
 
 def write_state(place: Path, state: State) -> None:
     """Writes it whole: the old one or the new one is there whenever the power fails."""
-    fresh = place / f".{STATE}.new"
-    write_json(fresh, state.model_dump(mode="json"))
-    fresh.replace(place / STATE)
+    write_whole(place / STATE, state.model_dump_json(indent=2) + "\n")
 
 
 @contextmanager
