@@ -612,6 +612,12 @@ class TestCommand:
         done = self.run(mood)
         assert done.exit_code == 0, done.output
         assert "model: int8 was not measured on labelled rows: the model" in done.output
+        exported = find_export(mood, read_manifest(mood))
+        assert exported is not None
+        assert exported.checks is not None
+        # Which of the two is faster on a model of this size is a matter of luck.
+        speeds = {"torch": 1.0, "fp32": 2.0}
+        write_checks(exported, exported.checks.model_copy(update={"texts_per_second": speeds}))
         assert "onnx-fp32 (model)." in create_classifier(str(mood)).explain_policy()
 
     def test_prune(self, mood: Path, cache: Path) -> None:
