@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,10 @@ import pytest
 from typer.testing import CliRunner
 
 from healdag import create_classifier
-from healdag.artifacts import Calibration, Exported, Int8Check, find_export, read_manifest
+from healdag.artifacts import Calibration, Exported, Int8Check, exports, find_export, read_manifest
 from healdag.artifacts.exports import (
     PRECISIONS,
+    RUNTIMES,
     export_folder,
     exportable,
     processor,
@@ -89,8 +91,8 @@ def opened(folder: Path, engine: str, **options: Any) -> Any:
     return load_predictor(manifest.kind, Spec(manifest.labels, folder, {"engine": engine, **options}))
 
 
-def with_int8(folder: Path, **figures: Any) -> Exported:
-    """Exports the artefact and writes that int8 was measured, with these figures."""
+def with_int8(folder: Path, runtime: str | None = None, **figures: Any) -> Exported:
+    """Exports the artefact and writes that int8 was measured, with these figures, and perhaps what runs it."""
     opened(folder, "onnx-fp32")
     exported = find_export(folder, read_manifest(folder))
     assert exported is not None
@@ -108,8 +110,10 @@ def with_int8(folder: Path, **figures: Any) -> Exported:
         "refitted": True,
     }
     speeds = {"torch": 1.0, "fp32": 2.0, "int8": 3.0}
-    check = Int8Check(**{**good, **figures})
-    return write_checks(exported, exported.checks.model_copy(update={"int8": check, "texts_per_second": speeds}))
+    changes: dict[str, Any] = {"int8": Int8Check(**{**good, **figures}), "texts_per_second": speeds}
+    if runtime is not None:
+        changes["runs"] = dict.fromkeys(PRECISIONS, runtime)
+    return write_checks(exported, exported.checks.model_copy(update=changes))
 
 
 def rows(n: int = 60) -> tuple[Example, ...]:
@@ -118,10 +122,12 @@ def rows(n: int = 60) -> tuple[Example, ...]:
 
 
 class TestAnswers:
+    @pytest.mark.parametrize("runtime", RUNTIMES)
     @pytest.mark.parametrize("layer", [None, 0, 1])
     @pytest.mark.parametrize("multi_label", [False, True])
-    def test_fp32_answers_as_torch(self, make_mood: Any, layer: int | None, multi_label: bool) -> None:
+    def test_fp32_answers_as_torch(self, make_mood: Any, layer: int | None, multi_label: bool, runtime: str) -> None:
         folder = make_mood(layer=layer, multi_label=multi_label)
+        with_int8(folder, runtime)
         torch, onnx = opened(folder, "torch"), opened(folder, "onnx-fp32")
         (expected, far), (found, other) = torch.exact(TEXTS), onnx.exact(TEXTS)
         np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -140,6 +146,7 @@ class TestAnswers:
         assert onnx.exceeds_window(TEXTS) == torch.exceeds_window(TEXTS)
         assert onnx.unknown_share(TEXTS) == torch.unknown_share(TEXTS)
         assert (onnx.engine, torch.engine) == ("onnx-fp32", "torch")
+        assert (onnx.runtime, torch.runtime) == (runtime, "")
         assert (onnx.labels, onnx.prior, onnx.version) == (torch.labels, torch.prior, torch.version)
         assert onnx.predict_proba([]).shape == (0, 3)
 
@@ -171,16 +178,18 @@ class TestAnswers:
             opened(folder, "onnx").exact(TEXTS)[0], opened(folder, "torch").exact(TEXTS)[0], atol=1e-4
         )
 
+    @pytest.mark.parametrize("runtime", RUNTIMES)
     @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_an_answer_does_not_depend_on_its_batch(self, mood: Path, precision: str) -> None:
-        with_int8(mood)
+    def test_an_answer_does_not_depend_on_its_batch(self, mood: Path, precision: str, runtime: str) -> None:
+        with_int8(mood, runtime)
         model = opened(mood, f"onnx-{precision}")
         together = model.exact(TEXTS)[0]
         np.testing.assert_allclose(together, np.vstack([model.exact([text])[0] for text in TEXTS]), atol=1e-5)
 
+    @pytest.mark.parametrize("runtime", RUNTIMES)
     @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_many_threads(self, mood: Path, precision: str) -> None:
-        with_int8(mood)
+    def test_many_threads(self, mood: Path, precision: str, runtime: str) -> None:
+        with_int8(mood, runtime)
         model = opened(mood, f"onnx-{precision}")
         expected = model.predict_proba(TEXTS)
         with ThreadPoolExecutor(8) as pool:
@@ -218,8 +227,9 @@ class TestQuantize:
         assert (numbers == 128).all()
         assert (scales == 1).all()
 
-    def test_int8_is_near_torch_and_another_version(self, mood: Path) -> None:
-        with_int8(mood, calibration=read_manifest(mood).calibration)
+    @pytest.mark.parametrize("runtime", RUNTIMES)
+    def test_int8_is_near_torch_and_another_version(self, mood: Path, runtime: str) -> None:
+        with_int8(mood, runtime, calibration=read_manifest(mood).calibration)
         torch, int8 = opened(mood, "torch"), opened(mood, "onnx-int8")
         gap = np.abs(int8.exact(TEXTS)[0] - torch.exact(TEXTS)[0])
         assert 0 < gap.max() < 0.1
@@ -307,12 +317,13 @@ class TestChoice:
 
     def test_auto_takes_the_fastest_that_passed(self, mood: Path) -> None:
         with_int8(mood)
-        assert "The networks run on onnx-int8 (model)." in create_classifier(str(mood)).explain_policy()
+        explained = create_classifier(str(mood)).explain_policy()
+        assert re.search(r"The networks run on onnx-int8 in \w+ \(model\)\.", explained)
         assert "torch (model)." in create_classifier(str(mood), engine="torch").explain_policy()
 
     def test_auto_takes_fp32_where_int8_failed(self, mood: Path) -> None:
         with_int8(mood, agreement=0.9)
-        assert "onnx-fp32 (model)." in create_classifier(str(mood)).explain_policy()
+        assert re.search(r"onnx-fp32 in \w+ \(model\)\.", create_classifier(str(mood)).explain_policy())
         with pytest.raises(
             ArtifactError, match=r"int8 did not pass: it agrees with torch on 90.0% of 100 rows.*--data"
         ):
@@ -381,8 +392,27 @@ class TestChoice:
             opened(mood, "onnx", device="cuda")
         assert opened(mood, "onnx", device="cpu").engine == "onnx-int8"
 
+    def test_the_fastest_runtime_is_taken_and_named(self, mood: Path) -> None:
+        checks = with_int8(mood).checks
+        assert checks is not None
+        for precision, runtime in checks.runs.items():
+            speeds = {name: checks.texts_per_second_by_runtime[f"{precision} {name}"] for name in RUNTIMES}
+            assert speeds[runtime] == max(speeds.values())
+        for runtime in RUNTIMES:
+            with_int8(mood, runtime)
+            assert f"run on onnx-int8 in {runtime} (model)." in create_classifier(str(mood)).explain_policy()
+
+    def test_another_set_of_runtimes_is_measured_anew(self, mood: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with_int8(mood)
+        monkeypatch.setattr(exports, "RUNTIMES", ("onnxruntime",))
+        found = find_export(mood, read_manifest(mood))
+        assert found is not None
+        assert found.checks is None
+
     def test_without_onnxruntime(self, mood: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        for name in RUNTIMES:
+            monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setattr(exports, "RUNTIMES", ())
         with pytest.raises(MissingExtraError, match=r"'onnxruntime' is not installed.*pip install 'healdag\[onnx\]'"):
             create_classifier(str(mood), engine="onnx")
         monkeypatch.setattr("healdag.graph.engines.find_spec", lambda _: None)
@@ -522,24 +552,25 @@ class TestCache:
         assert processor()
 
 
-def test_the_graph_answers_without_torch(mood: Path) -> None:
-    with_int8(mood)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_graph_answers_without_torch(mood: Path, runtime: str) -> None:
+    with_int8(mood, runtime)
     code = """
 import json, sys
 from healdag import create_classifier
 classifier = create_classifier(sys.argv[1], engine="onnx", threshold=1.0, backups=["tfidf"])
 answers = classifier.classify_many(["so happy", "sad text " * 80])
 assert all(attempt.error is None for answer in answers for attempt in answer.attempts)
-heavy = [name for name in ("torch", "transformers", "peft", "onnx") if name in sys.modules]
+heavy = [name for name in ("torch", "transformers", "peft", "onnx", "onnxruntime", "openvino") if name in sys.modules]
 print(json.dumps({"by": [a.by for a in answers[0].attempts], "heavy": heavy, "engine": classifier.explain_policy()}))
 """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(mood)], capture_output=True, text=True, check=True
     )
     found = json.loads(done.stdout)
-    assert found["heavy"] == []
+    assert set(found["heavy"]) <= {runtime}
     assert found["by"] == ["model", "tfidf"]
-    assert "onnx-int8 (model)" in found["engine"]
+    assert f"onnx-int8 in {runtime} (model)" in found["engine"]
 
 
 def test_tfidf_is_read_when_it_is_first_asked(mood: Path) -> None:
@@ -605,7 +636,7 @@ class TestCommand:
         done = self.run(mood, "--data", self.file(tmp_path))
         assert done.exit_code == 0, done.output
         assert "int8 is refused: it agrees with torch on 91.0% of" in done.output
-        assert "onnx-fp32 (model)." in create_classifier(str(mood)).explain_policy()
+        assert "onnx-int8" not in create_classifier(str(mood)).explain_policy()
 
     def test_without_labelled_rows_int8_is_not_taken(self, mood: Path) -> None:
         # The model's task has no task file: there is nothing to take rows from.
@@ -618,7 +649,7 @@ class TestCommand:
         # Which of the two is faster on a model of this size is a matter of luck.
         speeds = {"torch": 1.0, "fp32": 2.0}
         write_checks(exported, exported.checks.model_copy(update={"texts_per_second": speeds}))
-        assert "onnx-fp32 (model)." in create_classifier(str(mood)).explain_policy()
+        assert re.search(r"onnx-fp32 in \w+ \(model\)\.", create_classifier(str(mood)).explain_policy())
 
     def test_prune(self, mood: Path, cache: Path) -> None:
         gone, kept = cache / "onnx" / "mood-0-a", cache / "onnx" / ".mood-1-b"

@@ -5,7 +5,7 @@ An export is no part of an artefact, but can be made anew from it at any time::
     <cache>/onnx/<task>-<version>-<hash of the manifest>/
         export.json                       what it is, with the hashes of the other files
         fp32.onnx int8.onnx embeddings.bin tokenizer.json
-        checks-<processor and runtime>.json   what was measured here
+        checks-<processor and runtimes>.json   what was measured here
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import platform
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -31,6 +31,9 @@ from .places import available_tasks, models_roots
 
 Precision: TypeAlias = Literal["fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+Runtime: TypeAlias = Literal["onnxruntime", "openvino"]
+RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
+"""What can run a network; named like their packages."""
 
 EXPORTABLE = ("full", "lora")
 """Kinds of models that can be exported."""
@@ -134,16 +137,20 @@ class Int8Check(_Form):
 
 
 class Checks(_Form):
-    """What was measured of an export, on one processor with one version of the runtime."""
+    """What was measured of an export, on one processor with one version of each runtime."""
 
     processor: str
-    onnxruntime: str
+    runtimes: dict[Runtime, str] = Field(description="Version of each that is installed.")
+    runs: dict[Precision, Runtime] = Field(description="The fastest of them, by network; the rest is measured of it.")
     date: str = Field(description="ISO 8601 day.")
     files: dict[str, str] = Field(description="The export's, when it was measured.")
     fp32: Fp32Check
     int8: Int8Check | None = Field(default=None, description="None where no labelled rows were at hand.")
     texts_per_second: dict[str, float] = Field(
         default_factory=dict, description="Of 'torch', 'fp32' and 'int8', measured in turns."
+    )
+    texts_per_second_by_runtime: dict[str, float] = Field(
+        default_factory=dict, description="Of each network in each runtime, 'int8 openvino' for one."
     )
 
     def check(self, precision: Precision) -> Fp32Check | Int8Check | None:
@@ -225,14 +232,21 @@ def write_checks(exported: Exported, checks: Checks) -> Exported:
 
 
 def checks_name() -> str:
-    """Name of the file with what was measured on this processor, by this runtime."""
-    digest = hashlib.sha256(f"{processor()} {runtime_version()}".encode()).hexdigest()[:12]
+    """Name of the file with what was measured on this processor, by these runtimes."""
+    installed = " ".join(f"{name} {number}" for name, number in installed_runtimes().items())
+    digest = hashlib.sha256(f"{processor()} {installed}".encode()).hexdigest()[:12]
     return f"checks-{digest}.json"
 
 
-def runtime_version() -> str:
-    """Version of onnxruntime, without importing it."""
-    return version("onnxruntime")
+def installed_runtimes() -> dict[Runtime, str]:
+    """Versions of the runtimes that are installed, without importing them."""
+    found: dict[Runtime, str] = {}
+    for name in RUNTIMES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def processor() -> str:

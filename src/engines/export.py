@@ -94,7 +94,7 @@ def _export(name: str, folder: Path, manifest: Manifest, rows_for: RowsFor) -> M
     reference = cast("LoraClassifier", load_predictor(manifest.kind, Spec(manifest.labels, folder)))
     # Without what was measured before, and without a calibration.
     plain, bare = replace(exported, checks=None), manifest.model_copy(update={"calibration": UNCALIBRATED})
-    int8 = open_exported(plain, "int8", bare, folder, {"name": name})
+    int8 = open_exported(plain, "int8", bare, folder, {"name": name}, exported.checks.runs["int8"])
     check = measure_int8(reference, int8, read_policy(folder).thresholds, rows)
     return Made(name, write_checks(exported, exported.checks.model_copy(update={"int8": check})))
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..artifacts import Manifest, Precision
-from ..artifacts.exports import PRECISIONS, exportable, find_export
+from ..artifacts.exports import PRECISIONS, RUNTIMES, exportable, find_export
 from ..config import Settings
 from ..errors import ConfigError
 from ..predictors import Predictor
@@ -19,7 +19,7 @@ Model = tuple[Path, Manifest]
 
 @dataclass(frozen=True)
 class Settled:
-    """An engine, 'torch' or one of ONNX Runtime's.
+    """An engine, 'torch' or an ONNX one.
 
     Attributes:
         reason: Why it is not a faster one, where 'auto' was asked for.
@@ -71,7 +71,8 @@ def in_words(predictors: Sequence[Predictor], settled: Settled) -> str:
     for predictor in predictors:
         engine = getattr(whole(predictor), "engine", None)
         if isinstance(engine, str):
-            names.setdefault(engine, []).append(predictor.name)
+            runtime = getattr(whole(predictor), "runtime", "")
+            names.setdefault(f"{engine}{f' in {runtime}' if runtime else ''}", []).append(predictor.name)
     if not names:
         return ""
     which = "; ".join(f"{engine} ({', '.join(each)})" for engine, each in names.items())
@@ -79,11 +80,11 @@ def in_words(predictors: Sequence[Predictor], settled: Settled) -> str:
 
 
 def _against(settings: Settings, models: Sequence[tuple[str, Model]], allowed: tuple[Precision, ...]) -> str:
-    """Why ONNX Runtime is not taken by itself; '' where it is."""
+    """Why no ONNX engine is taken by itself; '' where one is."""
     device = settings.model.device
     if device not in ("auto", "cpu"):
         return f"ONNX engines do not run on device {device!r}"
-    if find_spec("onnxruntime") is None:
+    if not any(find_spec(name) for name in RUNTIMES):
         return "onnxruntime is not installed (pip install 'healdag[onnx]')"
     for name, (folder, manifest) in models:
         shown = f"{name!r} of {manifest.task} {manifest.version}"

@@ -17,6 +17,7 @@ class LoraClassifier:
 
     Attributes:
         engine: What runs the network: 'torch', 'onnx-fp32' or 'onnx-int8'.
+        runtime: What runs an ONNX network: 'onnxruntime' or 'openvino'; '' with torch.
         engine_reason: Why it is that one, where there is something to say.
     """
 
@@ -28,6 +29,7 @@ class LoraClassifier:
         familiarity: Familiarity | None = None,
         *,
         engine: str = "torch",
+        runtime: str = "",
         engine_reason: str = "",
     ) -> None:
         self.name = name
@@ -35,6 +37,7 @@ class LoraClassifier:
         # fp32 differs in the seventh digit, as torch does from one processor to another; int8 is another model.
         self.version = f"{manifest.task}/{manifest.version}{'/int8' if engine == 'onnx-int8' else ''}"
         self.engine = engine
+        self.runtime = runtime
         self.engine_reason = engine_reason
         self.prior = manifest.prior
         self.multi_label = manifest.multi_label

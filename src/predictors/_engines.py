@@ -1,4 +1,4 @@
-"""Which engine runs a model: torch, or ONNX Runtime with an export that was found good on this machine."""
+"""Which engine runs a model: torch, or an ONNX export that was found good on this machine, in its fastest runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..artifacts import Exported, Manifest, Precision, find_export, sha256
-from ..artifacts.exports import EMBEDDINGS, PRECISIONS, TOKENIZER, network, write_checks
+from ..artifacts.exports import (
+    EMBEDDINGS,
+    PRECISIONS,
+    TOKENIZER,
+    Runtime,
+    installed_runtimes,
+    network,
+    write_checks,
+)
 from ..errors import ArtifactError, ConfigError
 from ._classifier import LoraClassifier
 from ._encoder import Encoder, Vocabulary
@@ -48,7 +56,8 @@ def open_with_engine(
         return load(manifest, folder, options)
     if (device := str(options.get("device", "auto"))) not in ("auto", "cpu"):
         raise ConfigError(f"engine {engine!r} runs on the processor, not on device {device!r}; take engine 'torch'")
-    import_onnx_package("onnxruntime")
+    if not installed_runtimes():
+        import_onnx_package("onnxruntime")
     with _exporting:
         exported = find_export(folder, manifest)
         if exported is None or exported.checks is None:
@@ -79,15 +88,27 @@ def export(manifest: Manifest, folder: Path, options: Mapping[str, Any], load: L
     if exported is None:
         layer = None if reference.familiarity is None else reference.familiarity.layer
         exported = write_export(folder, manifest, reference.encoder, layer)
-    models = {"torch": reference.exact}
-    models |= {one: open_exported(exported, one, manifest, folder, options).exact for one in PRECISIONS}
-    return write_checks(exported, measure(exported, models, check_texts(), "texts that come with healdag"))
+    networks = {
+        (precision, runtime): open_exported(exported, precision, manifest, folder, options, runtime).exact
+        for precision in PRECISIONS
+        for runtime in installed_runtimes()
+    }
+    found = measure(exported, reference.exact, networks, check_texts(), "texts that come with healdag")
+    return write_checks(exported, found)
 
 
 def open_exported(
-    exported: Exported, precision: Precision, manifest: Manifest, folder: Path, options: Mapping[str, Any]
+    exported: Exported,
+    precision: Precision,
+    manifest: Manifest,
+    folder: Path,
+    options: Mapping[str, Any],
+    runtime: Runtime | None = None,
 ) -> LoraClassifier:
     """The exported model, whether it passed or not; with the calibration that was fitted for int8.
+
+    Args:
+        runtime: None: the fastest, as it was measured here; of one that was not measured, the first.
 
     Raises:
         ArtifactError: a file of the export is missing or was changed.
@@ -99,9 +120,12 @@ def open_exported(
             raise ArtifactError(
                 f"{str(path)!r} is missing or was changed; export anew: healdag export {manifest.task} --force"
             )
+    if runtime is None:
+        checks = exported.checks
+        runtime = next(iter(installed_runtimes())) if checks is None else checks.runs[precision]
     content = (exported.folder / TOKENIZER).read_text(encoding="utf-8")
     encoder = Encoder(
-        OnnxBackend(exported.path(precision), export),
+        OnnxBackend(exported.path(precision), export, runtime),
         Vocabulary(content, export.pad_id, export.unknown_id),
         max_length=manifest.max_length,
         overlap=int(options.get("window_overlap", 32)),
@@ -113,7 +137,9 @@ def open_exported(
         manifest = manifest.model_copy(update={"calibration": found.calibration})
         known = None if known is None else replace(known, limit=known.limit * found.distance_scale)
     name, reason = str(options.get("name", "model")), str(options.get("engine_reason", ""))
-    return LoraClassifier(encoder, manifest, name, known, engine=f"onnx-{precision}", engine_reason=reason)
+    return LoraClassifier(
+        encoder, manifest, name, known, engine=f"onnx-{precision}", runtime=runtime, engine_reason=reason
+    )
 
 
 def _name(manifest: Manifest, options: Mapping[str, Any]) -> str:

@@ -1,15 +1,18 @@
-"""ONNX Runtime runs the network: neither torch nor transformers is imported."""
+"""Networks in ONNX files, in ONNX Runtime or OpenVINO: neither torch nor transformers is imported."""
 
 from __future__ import annotations
 
+import queue
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..artifacts import Export
+from ..artifacts.exports import Runtime
 from ..config import asked_threads
 from ..errors import ArtifactError, MissingExtraError
 from .base import FloatArray
@@ -19,6 +22,9 @@ LOGITS, HIDDEN = "logits", "hidden"
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 """Names of the inputs; the last is missing where the network does not take it."""
 
+_Run: TypeAlias = Callable[[Sequence[str], Mapping[str, Any]], Sequence[npt.NDArray[np.float32]]]
+"""Names of outputs, and inputs by name, to those outputs."""
+
 
 class OnnxBackend:
     """A network in an ONNX file, on the processor. See :class:`._encoder.Backend`.
@@ -26,30 +32,23 @@ class OnnxBackend:
     Args:
         path: The file.
         export: What it holds.
+        runtime: What runs it.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
+        MissingExtraError: the runtime is not installed.
         ArtifactError: the file cannot be read by it.
     """
 
-    def __init__(self, path: Path, export: Export) -> None:
-        runtime: Any = import_onnx_package("onnxruntime")
+    def __init__(self, path: Path, export: Export, runtime: Runtime = "onnxruntime") -> None:
+        package = import_onnx_package(runtime)
         self.num_labels = export.labels
         self.hidden_size = export.hidden_size
         self._layer = export.layer
         self._takes_types = export.takes_types
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = asked_threads() or 0
-        options.log_severity_level = 3
-        # A thread that waits for the next text should not keep a processor busy.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._options = runtime.RunOptions()
-        # What a large batch needed is given back after it.
-        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its own kinds, which are no part of its interface
-            raise ArtifactError(f"onnxruntime cannot read {str(path)!r}: {error}; export anew: --force") from error
+            self._run = _OPENERS[runtime](package, path)
+        except Exception as error:  # their own kinds, which are no part of their interfaces
+            raise ArtifactError(f"{runtime} cannot read {str(path)!r}: {error}; export anew: --force") from error
 
     def run(
         self,
@@ -68,14 +67,69 @@ class OnnxBackend:
         inputs = {IDS: ids, MASK: mask}
         if self._takes_types:
             inputs[TYPES] = types
-        names = [LOGITS] if layer is None else [LOGITS, HIDDEN]
-        found = self._session.run(names, inputs, self._options)
+        found = self._run([LOGITS] if layer is None else [LOGITS, HIDDEN], inputs)
         logits: FloatArray = found[0].astype(np.float64)
         return logits, np.zeros((len(ids), 0)) if layer is None else found[1].astype(np.float64)
 
 
+def _open_with_onnxruntime(runtime: Any, path: Path) -> _Run:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = asked_threads() or 0
+    options.log_severity_level = 3
+    # A thread that waits for the next text should not keep a processor busy.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    of_run = runtime.RunOptions()
+    # What a large batch needed is given back after it.
+    of_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(names: Sequence[str], inputs: Mapping[str, Any]) -> Sequence[npt.NDArray[np.float32]]:
+        found: Sequence[npt.NDArray[np.float32]] = session.run(list(names), dict(inputs), of_run)
+        return found
+
+    return run
+
+
+def _open_with_openvino(runtime: Any, path: Path) -> _Run:
+    core = runtime.Core()
+    model = core.compile_model(
+        core.read_model(str(path)),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all cores
+            "INFERENCE_NUM_THREADS": str(asked_threads() or 0),
+            "INFERENCE_PRECISION_HINT": "f32",  # else a processor with bfloat16 answers otherwise than one without
+            # As many numbers of a row share one scale as weights do: fewer are slower, and no closer to fp32.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
+            "ENABLE_CPU_PINNING": "NO",  # others work on these cores too
+            # Kernels prepared per shape of a batch: kept, they are most of a long run's memory, and save no time.
+            "CPU_RUNTIME_CACHE_CAPACITY": "0",
+        },
+    )
+    idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # a request serves one thread at a time
+
+    def run(names: Sequence[str], inputs: Mapping[str, Any]) -> Sequence[npt.NDArray[np.float32]]:
+        try:
+            request = idle.get_nowait()
+        except queue.Empty:
+            request = model.create_infer_request()
+        try:
+            request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+            return [request.get_tensor(name).data.copy() for name in names]
+        finally:
+            idle.put(request)
+
+    return run
+
+
+_OPENERS: Mapping[Runtime, Callable[[Any, Path], _Run]] = {
+    "onnxruntime": _open_with_onnxruntime,
+    "openvino": _open_with_openvino,
+}
+
+
 def import_onnx_package(name: str) -> ModuleType:
-    """``onnxruntime`` or ``onnx``; MissingExtraError with the pip command where it is not installed."""
+    """``onnxruntime``, ``openvino`` or ``onnx``; MissingExtraError with the pip command where it is not installed."""
     from importlib import import_module
 
     try:

@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import MANIFEST, Checks, Export, Exported, Fp32Check, Manifest, replacing, sha256
+from ..artifacts import MANIFEST, Checks, Export, Exported, Fp32Check, Manifest, Precision, replacing, sha256
 from ..artifacts.exports import (
     EMBEDDINGS,
     EXPORT,
+    PRECISIONS,
     TOKENIZER,
+    Runtime,
     export_folder,
+    installed_runtimes,
     network,
     processor,
-    runtime_version,
 )
 from ..errors import ArtifactError
 from ._encoder import Encoder
@@ -90,15 +92,31 @@ def _write(folder: Path, artifact: Path, manifest: Manifest, encoder: Encoder, l
     return Exported(folder, export, None)
 
 
-def measure(exported: Exported, models: Mapping[str, Probabilities], texts: Sequence[str], data: str) -> Checks:
-    """Holds fp32 against torch, and measures how fast each engine is here.
+def measure(
+    exported: Exported,
+    torch: Probabilities,
+    networks: Mapping[tuple[Precision, Runtime], Probabilities],
+    texts: Sequence[str],
+    data: str,
+) -> Checks:
+    """Finds the fastest runtime for each network, and holds fp32 against torch in it.
 
     Args:
-        models: 'torch', 'fp32' and 'int8'.
+        torch: What the model answers.
+        networks: Each network in each runtime.
         texts: To compare on.
         data: Where they are from, in words.
     """
-    (expected, far), (found, other) = models["torch"](texts), models["fp32"](texts)
+    ways = {"torch": torch} | {f"{precision} {runtime}": one for (precision, runtime), one in networks.items()}
+    speeds = _speeds(ways, texts[:64])
+    runs: dict[Precision, Runtime] = {
+        precision: max(
+            (runtime for made, runtime in networks if made == precision),
+            key=lambda runtime, precision=precision: speeds[f"{precision} {runtime}"],  # type: ignore[misc]
+        )
+        for precision in PRECISIONS
+    }
+    (expected, far), (found, other) = torch(texts), networks["fp32", runs["fp32"]](texts)
     check = Fp32Check(
         texts=len(texts),
         data=data,
@@ -107,11 +125,16 @@ def measure(exported: Exported, models: Mapping[str, Probabilities], texts: Sequ
     )
     return Checks(
         processor=processor(),
-        onnxruntime=runtime_version(),
+        runtimes=installed_runtimes(),
+        runs=runs,
         date=_today(),
         files=exported.export.files,
         fp32=check,
-        texts_per_second=_speeds(models, texts[:64]),
+        texts_per_second={
+            "torch": speeds.pop("torch"),
+            **{precision: speeds[f"{precision} {runtime}"] for precision, runtime in runs.items()},
+        },
+        texts_per_second_by_runtime=speeds,
     )
 
 
