@@ -130,6 +130,10 @@ class DagSettings(_Section):
         default=None, ge=0, le=1, description="Below it an answer is doubted; None: fitted."
     )
     sarcasm_threshold: float = Field(default=0.5, ge=0, le=1, description="From it on a text counts as sarcastic.")
+    sarcasm_screen: bool = Field(
+        default=True,
+        description="Whether the detector is spared texts that the primary's own pass shows to be hardly sarcastic.",
+    )
     enable_backup: bool = Field(default=True, description="Whether doubtful answers go to the backups.")
     backups: tuple[str | dict[str, Any], ...] | None = Field(
         default=None, description="Backups in order, by name or as {kind: ..., options}; None: those of the artefact."

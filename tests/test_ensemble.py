@@ -12,10 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from healdag import create_classifier
-from healdag.artifacts import MANIFEST, Policy, read_manifest, read_policy
+from healdag.artifacts import MANIFEST, Manifest, Policy, read_manifest, read_policy
 from healdag.errors import ArtifactError, UsageError
+from healdag.nodes import Backup, Decider, Rung
 from healdag.predictors import Spec, load_predictor, logits_of, sigmoid
-from healdag.predictors.ensemble import SETUP, Pool
+from healdag.predictors.ensemble import LEAST_IRONY, SETUP, Ensemble, Irony, Pool
+from healdag.predictors.fake import FakePredictor
 from healdag.training.artifact_writer import set_current
 from healdag.training.classical import train_classical
 from healdag.training.data import targets, texts_of
@@ -356,3 +358,51 @@ def test_a_policy_for_macro_f1_answers_the_rare_class_more_often() -> None:
 
 def test_targets_of_rows_without_labels_are_zero() -> None:
     assert targets([Example("a", ())], LABELS, multi_label=True).tolist() == [[0, 0, 0]]
+
+
+class TestIronyIsAskedForWhereItMatters:
+    IRONY = Irony(offset=-4.0, slope=2.0, meant=((0.1, 0.9), (0.5, 0.5)), member="irony", weights=(0.0, 1.0))
+
+    def ensemble(self, **members: FakePredictor) -> Ensemble:
+        pool = Pool(members=("model",), weights=(1.0,), bias=(0.0, 0.0), irony=self.IRONY)
+        detector = FakePredictor(("sarcastic", "not_sarcastic"))
+        manifest = Manifest(kind="ensemble", task="t", version="1", labels=("a", "b"), prior=(0.5, 0.5), max_length=8)
+        return Ensemble(pool, manifest, {"model": FakePredictor(("a", "b")), "sarcasm": detector, **members})
+
+    def test_who_matters(self) -> None:
+        model = self.ensemble(irony=FakePredictor(("a", "b")))
+        rows = [[0.1], [0.95], None]
+        assert model.matters("irony", rows) == [False, True, False]
+        assert model.matters("model", rows) == [True, True, True]
+
+    def test_without_the_member_the_table_says_what_is_meant(self) -> None:
+        model = self.ensemble(irony=FakePredictor(("a", "b")))
+        given = {"model": [[0.8, 0.2]] * 2, "sarcasm": [[0.1]] * 2, "irony": [None, [0.0, 1.0]]}
+        spared, asked = model.combine(given)
+        assert np.abs(spared - asked).max() < LEAST_IRONY
+        ironic = self.IRONY.probability(np.array([0.1]))
+        np.testing.assert_allclose(spared, (1 - ironic) * [0.8, 0.2] + ironic * [0.18, 0.82], atol=1e-6)
+
+    def test_a_graph_asks_it_about_ironic_texts_only(self) -> None:
+        irony = FakePredictor(("a", "b"), default={"a": 0.1, "b": 0.9})
+        ladder = (
+            Rung("irony", irony, rule="never"),
+            Rung("ensemble", self.ensemble(irony=irony), rule="always"),
+        )
+        node = Backup(ladder, Decider(("a", "b")), 0.5)
+        primary = [{"by": "model", "probabilities": [0.6, 0.4], "ms": 0.0, "error": None}] * 3
+        primary.append({**primary[0], "probabilities": None, "error": "down"})
+        state = {
+            "clean": ["plain", "ironic", "sure", "nobody"],
+            "reasons": [["low_confidence"], ["sarcasm"], [], ["model_error"]],
+            "sarcasm": [0.1, 0.95, 0.1, 0.1],
+            "primary": primary,
+        }
+        found = node(state)["backup"]
+        # Where the primary failed, whoever says anything is welcome.
+        assert irony.calls == [["ironic", "nobody"]]
+        assert [attempt["by"] for attempt in found[0]["attempts"]] == ["ensemble"]
+        assert [attempt["by"] for attempt in found[1]["attempts"]] == ["irony", "ensemble"]
+        assert found[0]["probabilities"][0] == pytest.approx(0.6, abs=0.01)
+        assert found[1]["probabilities"][1] > 0.6
+        assert found[2] is None

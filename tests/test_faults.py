@@ -216,7 +216,7 @@ class TestFault14SilentCut:
         forward = encoder._forward
 
         def record(batch: list[Any], layer: int | None) -> Any:
-            windows.extend(window.encoding.ids for window in batch)
+            windows.extend(row.window.ids.tolist() for row in batch)
             return forward(batch, layer)
 
         monkeypatch.setattr(encoder, "_forward", record)

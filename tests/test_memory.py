@@ -23,7 +23,7 @@ from healdag.nodes import Corrections
 from healdag.nodes import corrections as module
 from healdag.nodes.memory import LEAST_SIMILARITY, confidence_of
 from healdag.nodes.twin_index import TwinIndex, unit
-from healdag.predictors import Familiarity
+from healdag.predictors import Familiarity, Observed
 from healdag.predictors.fake import FakePredictor
 from healdag.store import FeedbackStore
 from healdag.training.datasets import Example
@@ -46,15 +46,17 @@ class Reader:
         self.name, self.version, self.labels = "model", version, tuple(labels)
         self.familiarity = Familiarity(1, np.zeros(DIMENSIONS), np.eye(DIMENSIONS), 1.0, 0.0, -np.inf)
         self.multi_label = False
-        self.represented: list[list[str]] = []
+        self.with_vectors: list[list[str]] = []
         self._fake = FakePredictor(labels, default=default or {"joy": 0.8})
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         return self._fake.predict_proba(texts)
 
-    def represent(self, texts: Sequence[str]) -> tuple[np.ndarray, None, np.ndarray]:
-        self.represented.append(list(texts))
-        return self.predict_proba(texts), None, np.array([self._vector(text) for text in texts])
+    def observe(self, texts: Sequence[str], *, vectors: bool = False) -> Observed:
+        if not vectors:
+            return Observed(self.predict_proba(texts))
+        self.with_vectors.append(list(texts))
+        return Observed(self.predict_proba(texts), vectors=np.array([self._vector(text) for text in texts]))
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         return [float("zzz" in text) for text in texts]
@@ -150,11 +152,11 @@ class TestTwins:
         model = Reader()
         classifier = make(primary=model)
         classifier.classify_many([FAR, TWIN])
-        assert model.represented == []  # as long as there is nothing to compare with
+        assert model.with_vectors == []  # as long as there is nothing to compare with
         classifier.correct(LONG, "anger")
         calls = len(model._fake.calls)
         assert [r.source for r in classifier.classify_many([FAR, TWIN, LONG])] == ["model", "memory", "memory"]
-        assert model.represented == [[LONG], [FAR, TWIN]]
+        assert model.with_vectors == [[LONG], [FAR, TWIN]]
         assert len(model._fake.calls) == calls + 1
 
     def test_single_many_async_and_stream_agree(self) -> None:
@@ -446,6 +448,25 @@ class TestPlaces:
             assert [classifier.classify(text).source for text in (LONG, TWIN, FAR)] == ["memory", "memory", "model"]
         assert sum("not taken up" in record.message for record in caplog.records) == 1
 
+    def test_a_look_that_takes_long_and_fails_is_not_repeated_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        classifier = make(feedback=tmp_path / "f.db")
+        looks: list[float] = []
+        now = [1e6]
+
+        def locked() -> int:
+            looks.append(now[0] - 1e6)
+            now[0] += 4.0  # so long it waits
+            raise StoreError("database is locked")
+
+        monkeypatch.setattr(classifier.feedback, "last_seq", locked)
+        monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+        for moment in (2.0, 7.0, 15.0, 25.0, 27.0, 40.0):
+            now[0] = max(now[0], 1e6 + moment)
+            classifier.classify(FAR)
+        assert looks == [2.0, 27.0]  # most answers wait for nobody
+
     def test_a_correction_that_cannot_be_written_changes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -498,7 +519,7 @@ class TestOtherModels:
         make(feedback=store_of(tmp_path / "f.db")).correct(LONG, "anger")
         model = Reader(version="reader/2")
         newer = make(primary=model, feedback=tmp_path / "f.db")
-        assert model.represented == [[LONG]]
+        assert model.with_vectors == [[LONG]]
         assert newer.classify(TWIN).source == "memory"
 
     def test_a_decision_of_another_model(self) -> None:

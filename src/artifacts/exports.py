@@ -39,7 +39,7 @@ EXPORTABLE = ("full", "lora")
 """Kinds of models that can be exported."""
 
 EXPORT, TOKENIZER, EMBEDDINGS = "export.json", "tokenizer.json", "embeddings.bin"
-FORMAT = 1
+FORMAT = 2
 """Goes up whenever an older export would be read wrongly or would answer otherwise: it is then made anew."""
 
 _ABANDONED = 3600.0  # seconds; no export takes so long
@@ -65,7 +65,7 @@ class Export(_Form):
     labels: int
     hidden_size: int
     takes_types: bool = Field(description="Whether the network reads which text of a pair a token belongs to.")
-    layer: int | None = Field(description="Hidden layer whose mean is an output; None: none is.")
+    layers: tuple[int, ...] = Field(description="Hidden layers whose means, side by side, are an output.")
     pad_id: int
     unknown_id: int | None
     files: dict[str, str] = Field(description="SHA-256 per file.")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..training import Task
     from ..training.finetuning.finetune import Plan
 
-STEPS = ("model", "backups", "tfidf", "ensemble", "confidence")
+STEPS = ("model", "backups", "tfidf", "screen", "ensemble", "confidence")
 CONFIDENCE = STEPS[-1]
 METHODS = ("lora", "full", "tfidf", "tfidf_lr", "tfidf_svm")
 SourceOption = Annotated[
@@ -98,8 +98,8 @@ def train(
         typer.Option(
             "--steps",
             metavar="A,B",
-            help="What to make, of: model, backups (or the name of one), tfidf, tfidf_lr, tfidf_svm, ensemble, "
-            "confidence, familiarity.",
+            help="What to make, of: model, backups (or the name of one), tfidf, tfidf_lr, tfidf_svm, screen, "
+            "ensemble, confidence, familiarity.",
         ),
     ] = ",".join(STEPS),
     resume: ResumeOption = None,

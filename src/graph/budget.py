@@ -49,6 +49,7 @@ def changed_settings(settings: Settings) -> tuple[str, ...]:
         "backups": dag.backups is not None,
         "threshold": dag.threshold is not None,
         "sarcasm_threshold": dag.sarcasm_threshold != default.sarcasm_threshold,
+        "sarcasm_screen": not dag.sarcasm_screen,
         "condenser": dag.condenser is not None,
         "cheap_first": dag.cheap_first,
     }

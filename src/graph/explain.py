@@ -16,6 +16,11 @@ def explain(nodes: Nodes, task: str) -> str:
     lines = [f"{task}: an answer of the primary with a probability below {check.threshold:g} is doubted."]
     if nodes.sarcasm.detector is not None:
         lines.append(f"So is one to a text that is sarcastic with probability {check.sarcasm_threshold:g} or more.")
+        if (screen := nodes.sarcasm.screen) is not None:
+            lines.append(
+                f"The detector is asked about texts that the primary's own pass leaves open: {screen.asked:.0%} of "
+                f"{screen.texts:,} held-out ones, among them {1 - screen.missed:.0%} of those that it flags."
+            )
     lines.append("So is one to a text that is mostly unreadable to the model, or that the primary failed on.")
     if nodes.first is not None:
         lines.insert(

@@ -16,6 +16,7 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
 from ..artifacts import (
+    MANIFEST,
     BackupPolicy,
     Manifest,
     Policy,
@@ -24,8 +25,9 @@ from ..artifacts import (
     read_confidence,
     read_manifest,
     read_policy,
+    sha256,
 )
-from ..config import Settings, load_settings
+from ..config import DagSettings, Settings, load_settings
 from ..errors import ArtifactError, BaseModelNotFoundError, ConfigError, UsageError
 from ..nodes import (
     Backup,
@@ -45,7 +47,7 @@ from ..nodes import (
     Rung,
     Sarcasm,
 )
-from ..predictors import Predictor, Spec, is_multi_label, load_predictor
+from ..predictors import Predictor, Screen, Spec, is_multi_label, load_predictor
 from ..predictors.emoji import EmojiLexicon, lexicon_labels
 from ..predictors.restricted import Restricted, check_label_prior, check_labels, whole
 from ..store import DecisionLog
@@ -82,6 +84,7 @@ def create_classifier(
     cheap_first: bool | None = None,
     threshold: float | None = None,
     sarcasm_threshold: float | None = None,
+    sarcasm_screen: bool | None = None,
     max_error: float | Mapping[str, float] | None = None,
     certainty: float = 0.95,
     label_set: float | None = None,
@@ -122,6 +125,9 @@ def create_classifier(
         threshold: Confidence, 0 to 1, below which an answer is doubted; by default fitted on held-out data.
         sarcasm_threshold: Probability, 0 to 1, from which a text counts as sarcastic. Default 0.5:
             likelier sarcastic than not.
+        sarcasm_screen: Whether the detector is asked only about texts that the primary's own pass does not show to be
+            hardly sarcastic; that costs a fraction of asking about all. Default True, where the artefact has a screen
+            that was fitted to this detector.
         max_error: Largest share of wrong ones, 0 to 1, among the answers that are given; what might exceed it comes
             back with source 'abstain' (or waits for a person, with human_review). Rests on the artefact's certificate,
             see ``healdag certify``. Or such a share per label, of the answers with that label.
@@ -140,7 +146,8 @@ def create_classifier(
         human_review: Whether rows that stay doubtful wait for a person (LangGraph's interrupt). Default False.
         checkpointer: Keeps runs that wait; in memory by default where human_review is on. A file for SQLite
             ("review.db"; extra ``review``), "postgresql://user@host/database" (extra ``postgres``), or any of
-            LangGraph's checkpointers. See :meth:`Classifier.pending`.
+            LangGraph's checkpointers. See :meth:`Classifier.pending`. While such a database is locked, full or out of
+            reach, a text that would wait comes back with source 'abstain' and the error in ``attempts``.
         store: LangGraph store in which corrections are looked up; in memory by default, and filled from ``feedback``.
         log: Where decisions are logged: a ``.jsonl`` file, a ``.db`` or ``.sqlite`` database, or a
             :class:`healdag.store.DecisionLog`. Of a text its SHA-256 is kept, unless ``log.text`` in the configuration
@@ -192,6 +199,7 @@ def create_classifier(
             "cheap_first": cheap_first,
             "threshold": threshold,
             "sarcasm_threshold": sarcasm_threshold,
+            "sarcasm_screen": sarcasm_screen,
             "human_review": human_review,
             "checkpointer": str(checkpointer) if isinstance(checkpointer, str | Path) else None,
             "max_error": dict(max_error) if isinstance(max_error, Mapping) else max_error,
@@ -285,21 +293,16 @@ def _load_settled(
     Args:
         lenient: Whether the artefact's backups and the sarcasm detector are left out where they cannot be loaded.
     """
-    folders = []
-    if primary is None:
-        folders = [find_artifact(settings.model.task, settings.model.version)]
-        if sarcasm is None and read_manifest(folders[0]).sarcasm:
-            with suppress(*((UsageError,) if lenient else ())):
-                folders.append(find_artifact("sarcasm"))
-    settled = settle(settings, folders)
+    places = _Places() if primary is not None else _Places.of(settings, detector=sarcasm is None, lenient=lenient)
+    settled = settle(settings, places.folders)
     again = settings.model.engine == "auto" and settled.engine != "torch"
     try:
-        models = _load(settled.apply(settings), primary, sarcasm, backups, lenient=lenient and not again)
+        models = _load(settled.apply(settings), places, primary, sarcasm, backups, lenient=lenient and not again)
     except (ArtifactError, UsageError) as error:
         if not again:
             raise
         settled = Settled("torch", str(error))
-        models = _load(settled.apply(settings), primary, sarcasm, backups, lenient=lenient)
+        models = _load(settled.apply(settings), places, primary, sarcasm, backups, lenient=lenient)
     rungs = [rung.predictor for rung in models.ladder]
     words = in_words([models.primary, *([models.detector] if models.detector is not None else []), *rungs], settled)
     if words:
@@ -307,15 +310,49 @@ def _load_settled(
     return replace(models, engine=words)
 
 
+@dataclass(frozen=True)
+class _Places:
+    """The folders that a graph is made of: looked up once, for another version may come into use meanwhile.
+
+    Attributes:
+        model: The artefact; None for a primary that was given.
+        detector: The sarcasm detector; None where none is needed, or there is none.
+    """
+
+    model: Path | None = None
+    detector: Path | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, *, detector: bool, lenient: bool) -> _Places:
+        """Those of the versions that are in use now, or of the one that was asked for.
+
+        Args:
+            detector: Whether the artefact's wish for a detector counts.
+            lenient: Whether it can be missing.
+        """
+        model, found = find_artifact(settings.model.task, settings.model.version), None
+        if detector and read_manifest(model).sarcasm:
+            with suppress(*((UsageError,) if lenient else ())):
+                found = find_artifact("sarcasm")
+        return cls(model, found)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Both, as far as there are."""
+        return [place for place in (self.model, self.detector) if place is not None]
+
+
 def _load(
     settings: Settings,
+    places: _Places,
     primary: Predictor | None,
     sarcasm: Predictor | None,
     backups: Sequence[BackupSpec] | None,
     *,
     lenient: bool,
 ) -> _Models:
-    if primary is not None:
+    if places.model is None:
+        assert primary is not None
         if settings.dag.cheap_first:
             raise ConfigError("cheap_first=True is fitted with an artefact; a primary given as an object has no such")
         view = _View.of(settings, primary)
@@ -323,7 +360,7 @@ def _load(
         own = view.restrict(primary)
         task = settings.model.task
         return _Models(task, primary.version, own, view.prior, view.all_labels, sarcasm, ladder, Policy(), Origin(None))
-    folder = find_artifact(settings.model.task, settings.model.version)
+    folder = places.model
     manifest, policy = read_manifest(folder), read_policy(folder)
     if policy.thresholds is not None and len(policy.thresholds) != len(manifest.labels):
         raise ArtifactError(
@@ -336,7 +373,7 @@ def _load(
     left_out: dict[str, str] | None = {} if lenient else None
     shipped, detector = None, sarcasm
     if manifest.sarcasm and sarcasm is None:
-        shipped, detector = _detector(settings, left_out)
+        shipped, detector = _detector(settings, places.detector, left_out)
     members = {"model": model, **({"sarcasm": detector} if detector is not None else {})}
     ladder = _ladder(settings, view, folder, policy, members, backups, left_out)
     version, own = f"{manifest.task}/{manifest.version}", view.restrict(model)
@@ -346,7 +383,7 @@ def _load(
     others = dict.fromkeys([*changed_settings(settings), *(name for name, is_given in given.items() if is_given)])
     notes = tuple(f"The {what} cannot be loaded and is left out: {why}." for what, why in (left_out or {}).items())
     for note in notes:
-        log.warning("%s: %s", version, note)
+        log.warning("%s: %s Once it is restored, reload() takes it", version, note)
     origin = Origin(folder, shipped, (*others, *(f"{what} (not loaded)" for what in left_out or ())))
     prior, labels = manifest.prior, view.all_labels
     return _Models(manifest.task, version, own, prior, labels, detector, ladder, policy, origin, cheap, notes=notes)
@@ -417,10 +454,12 @@ def _open(
     return load_predictor(manifest.kind, spec)
 
 
-def _detector(settings: Settings, left_out: dict[str, str] | None) -> tuple[Path | None, Predictor | None]:
+def _detector(
+    settings: Settings, place: Path | None, left_out: dict[str, str] | None
+) -> tuple[Path | None, Predictor | None]:
     """The sarcasm detector and its folder; without one, where ``left_out`` takes up why, the graph works too."""
     try:
-        folder = find_artifact("sarcasm")
+        folder = place if place is not None else find_artifact("sarcasm")  # which says what there is
         return folder, _open(read_manifest(folder), folder, settings, "sarcasm")
     except BaseModelNotFoundError:
         raise
@@ -577,7 +616,7 @@ def _engine(
         preprocess=Preprocess(_lexicon(models.all_labels, decider), dag.max_chars, asker),
         memory=Memory(corrections, decider),
         classify=Classify(models.primary, models.prior, recall),
-        sarcasm=Sarcasm(models.detector),
+        sarcasm=Sarcasm(models.detector, _screen(models, dag)),
         check=Check(decider, threshold, dag.sarcasm_threshold),
         backup=Backup(models.ladder, decider, threshold),
         trust=trust_of(origin, decider, dag, familiarity_of(models.primary), prior),
@@ -596,6 +635,16 @@ def _engine(
         compiled = compiled.with_config(metadata={MARK: models.task})  # by which pending() finds its runs
     short = in_one_step(graph) if checkpointer is None else None
     return Engine(compiled, nodes, models.task, short.compile(name="healdag") if short is not None else None)
+
+
+def _screen(models: _Models, dag: DagSettings) -> Screen | None:
+    """What spares the detector texts; None where it was fitted to another detector, or to a higher threshold."""
+    found = getattr(whole(models.primary), "screen", None)
+    shipped = models.origin.detector
+    if not isinstance(found, Screen) or shipped is None or not dag.sarcasm_screen:
+        return None
+    fits = found.detector == sha256(shipped / MANIFEST) and dag.sarcasm_threshold >= found.flagged_from
+    return found if fits else None
 
 
 def _first_stage(models: _Models, decider: Decider) -> FirstStage | None:

@@ -57,6 +57,7 @@ class State(TypedDict, total=False):
     recalled: list[MemoryDict | None]  # N answers that people gave to a near twin of the text
     unreadable: list[float]  # N shares of the text that the primary cannot read
     unfamiliar: list[float | None]  # N distances from the training texts, 1 at the limit; None where not known
+    suspicion: list[float | None]  # N probabilities that it is sarcastic, as the primary's pass shows; None: no word
     # sarcasm
     sarcasm: list[float | None]  # N probabilities; None where it was not looked for
     # check

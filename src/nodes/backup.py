@@ -71,6 +71,7 @@ class Backup:
         waiting = flagged
         for rung in self.ladder:
             asked = [i for i in waiting if not (rung.skips_unreadable and "unreadable" in state["reasons"][i])]
+            asked = self._worth_asking(rung, asked, stands, said)
             if not asked:
                 continue
             texts = [state["clean"][i] for i in asked]
@@ -87,6 +88,25 @@ class Backup:
                     outcome[i]["probabilities"], outcome[i]["by"] = row, rung.name
             waiting = [i for i in waiting if not self._settled(outcome[i])]
         return {"backup": [outcome.get(i) for i in range(len(state["clean"]))]}
+
+    def _worth_asking(
+        self,
+        rung: Rung,
+        rows: list[int],
+        stands: dict[int, float | None],
+        said: dict[str, dict[int, Row | None]],
+    ) -> list[int]:
+        """Without rows for which a backup that replaces nothing itself says nothing that a later one would use."""
+        listeners = [
+            model
+            for later in self.ladder[self.ladder.index(rung) + 1 :]
+            if isinstance(model := whole(later.predictor), Ensemble) and rung.name in model.needs
+        ]
+        if rung.rule != "never" or not listeners:
+            return rows
+        sarcasm = [said["sarcasm"].get(i) for i in rows]
+        heard = [any(each) for each in zip(*(model.matters(rung.name, sarcasm) for model in listeners), strict=True)]
+        return [i for i, is_heard in zip(rows, heard, strict=True) if is_heard or stands[i] is None]
 
     def _settled(self, outcome: BackupDict) -> bool:
         row = outcome["probabilities"]

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from ..predictors import Answers, FloatArray, Predictor, Row, ask, ask_with_vectors
+from ..predictors import Answers, FloatArray, Predictor, Row, observe
 from ..predictors.restricted import Restricted, narrowed, whole
 from .memory import MOST_UNREADABLE, Recall
 from .records import AnswerDict, MemoryDict, pending_rows
@@ -17,7 +17,7 @@ log = logging.getLogger("healdag")
 
 @dataclass(frozen=True)
 class Classify:
-    """Writes primary, recalled, unreadable, unfamiliar; and whole, over all labels, where it is restricted to some.
+    """Writes primary, recalled, unreadable, unfamiliar, suspicion; and whole, over all labels, where some are left out.
 
     Attributes:
         primary: The classifier.
@@ -35,7 +35,9 @@ class Classify:
         rows = pending_rows(state)
         shorter = state.get("condensed") or [None] * len(state["clean"])
         texts = [state["clean"][i] if shorter[i] is None else shorter[i] for i in rows]
-        answers, vectors = self._ask(texts)
+        recalls = self.recall is not None and self.recall.corrections.has_vectors
+        seen = observe(whole(self.primary), texts, vectors=recalls)
+        answers = seen.answers
         unknown = self._unknown([state["clean"][i] for i in rows])  # a summary says nothing of what cannot be read
         unreadable = [0.0] * len(state["clean"])
         for i, share in zip(rows, unknown, strict=True):
@@ -51,11 +53,14 @@ class Classify:
         unfamiliar: list[float | None] = [None] * len(primary)
         for i, distance in zip(rows, answers.distances or [None] * len(rows), strict=True):
             unfamiliar[i] = distance
+        suspicion: list[float | None] = [None] * len(primary)
+        for i, value in zip(rows, seen.suspicions, strict=True):
+            suspicion[i] = value if shorter[i] is None else None  # a summary leaves out what is meant otherwise
         recalled: list[MemoryDict | None] = [None] * len(primary)
-        if self.recall is not None and vectors is not None:
+        if self.recall is not None and recalls:
             # A summary is another text than the one that was corrected.
             told = [shorter[i] is None and unreadable[i] <= MOST_UNREADABLE for i in rows]
-            usable = stack([vector if ok else None for vector, ok in zip(vectors, told, strict=True)])
+            usable = stack([vector if ok else None for vector, ok in zip(seen.vectors, told, strict=True)])
             for i, answer in zip(rows, self.recall(usable, own.rows), strict=True):
                 recalled[i] = answer
         written: dict[str, Any] = {
@@ -63,17 +68,12 @@ class Classify:
             "recalled": recalled,
             "unreadable": unreadable,
             "unfamiliar": unfamiliar,
+            "suspicion": suspicion,
         }
         if isinstance(self.primary, Restricted):
             said = dict(zip(rows, mixed, strict=True))
             written["whole"] = [said.get(i) for i in range(len(primary))]
         return written
-
-    def _ask(self, texts: list[str]) -> tuple[Answers, list[FloatArray | None] | None]:
-        """The primary's answers; and the texts' vectors, where there are any to compare them with."""
-        if self.recall is None or not self.recall.corrections.has_vectors:
-            return ask(whole(self.primary), texts), None
-        return ask_with_vectors(whole(self.primary), texts)
 
     def vector_of(self, clean: str, foreign: float) -> Vectors | None:
         """The vector, in length 1, by which near twins of a cleaned text are found; None where there is none.
@@ -91,7 +91,7 @@ class Classify:
             return [None] * len(clean)
         shares = [max(pair) for pair in zip(foreign, self._unknown(clean), strict=True)]
         told = [text for text, share in zip(clean, shares, strict=True) if share <= MOST_UNREADABLE]
-        found = iter(ask_with_vectors(whole(self.primary), told)[1]) if told else iter(())
+        found = iter(observe(whole(self.primary), told, vectors=True).vectors) if told else iter(())
         return [next(found) if share <= MOST_UNREADABLE else None for share in shares]
 
     def _unknown(self, texts: list[str]) -> list[float]:

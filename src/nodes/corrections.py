@@ -28,6 +28,8 @@ CAPACITY = 10_000
 """Texts that are remembered; where there are more, those that were corrected longest ago go."""
 POLL_SECONDS = 1.0
 """How often, at most, a run looks for what other processes have written."""
+_PATIENCE = 5
+"""A look that fails is repeated after so many times what it took."""
 _MOST_VOTES = 100
 _AT_ONCE = 1000
 
@@ -105,8 +107,9 @@ class Corrections:
         feedback = self._feedback.opened
         if feedback is None or time.monotonic() < self._next_poll or not self._polling.acquire(blocking=False):
             return
+        start = time.monotonic()
+        self._next_poll = start + POLL_SECONDS
         try:
-            self._next_poll = time.monotonic() + POLL_SECONDS
             if feedback.last_seq() > self._seen:
                 self._read_feedback(feedback)
             self._failing = False
@@ -114,6 +117,9 @@ class Corrections:
             if not self._failing:
                 log.warning("corrections of other processes are not taken up: %s", error)
             self._failing = True
+            # One that is locked, or out of reach, is waited for; most answers are not to be.
+            now = time.monotonic()
+            self._next_poll = now + max(POLL_SECONDS, _PATIENCE * (now - start))
         finally:
             self._polling.release()
 

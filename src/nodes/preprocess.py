@@ -22,6 +22,7 @@ _EMPTY: dict[str, Any] = {
     "whole": [],
     "unreadable": [],
     "unfamiliar": [],
+    "suspicion": [],
     "sarcasm": [],
     "reasons": [],
     "backup": [],

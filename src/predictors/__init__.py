@@ -13,7 +13,8 @@ from typing import cast
 
 from ..errors import ConfigError
 from ._familiarity import FAMILIARITY, Familiarity, read_familiarity
-from ._represent import ask_with_vectors
+from ._observe import Observed, Seen, observe
+from ._screen import SCREEN, Screen, every_layer, read_screen
 from .base import (
     Answers,
     FloatArray,
@@ -33,23 +34,29 @@ from .base import (
 
 __all__ = [
     "FAMILIARITY",
+    "SCREEN",
     "Answers",
     "Familiarity",
     "FloatArray",
+    "Observed",
     "Predictor",
     "Row",
+    "Screen",
+    "Seen",
     "Spec",
     "ask",
-    "ask_with_vectors",
     "calibrate",
     "check_rows",
     "decide",
+    "every_layer",
     "is_multi_label",
     "kinds",
     "list_confidence",
     "load_predictor",
     "logits_of",
+    "observe",
     "read_familiarity",
+    "read_screen",
     "sigmoid",
     "softmax",
 ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..artifacts import UNCALIBRATED, Calibration, Manifest
-from ._encoder import Encoder
+from ._encoder import DECIMALS, Encoder
 from ._familiarity import FAMILIARITY, Familiarity, read_familiarity
+from ._observe import Observed
+from ._screen import SCREEN, Screen, columns, read_screen
 from .base import FloatArray
 
 
@@ -27,6 +30,7 @@ class LoraClassifier:
         manifest: Manifest,
         name: str = "model",
         familiarity: Familiarity | None = None,
+        screen: Screen | None = None,
         *,
         engine: str = "torch",
         runtime: str = "",
@@ -43,6 +47,7 @@ class LoraClassifier:
         self.multi_label = manifest.multi_label
         self._calibration = manifest.calibration
         self.familiarity = familiarity
+        self.screen = screen
         self._encoder = encoder
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
@@ -55,35 +60,52 @@ class LoraClassifier:
         The distance is in units of what 99 % of held-out texts stay below, to three decimals; None where the artefact
         holds no training texts' statistics.
         """
-        if self.familiarity is None:
-            return self.predict_proba(texts), None
-        values, hidden = self._encoder.examine(
-            texts, self.familiarity.layer, self._calibration, multi_label=self.multi_label
-        )
-        return values, self.familiarity.distance(hidden).round(3)
+        seen = self.observe(texts)
+        return seen.probabilities, seen.distances
 
-    def represent(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
-        """The same, and from the same pass each text as a vector, shape (len(texts), d).
+    def observe(self, texts: Sequence[str], *, vectors: bool = False) -> Observed:
+        """The same, and what else the pass shows.
 
-        It is the deviation of the mean hidden state from that of the training texts, in units of their spread. Texts
-        that say nearly the same have nearly the same direction; None where the artefact holds no such statistics.
+        Args:
+            vectors: Whether the texts as vectors are wanted: the deviations of their mean hidden states from those of
+                the training texts, in units of their spread.
         """
-        if self.familiarity is None:
-            return self.predict_proba(texts), None, None
-        values, hidden = self._encoder.examine(
-            texts, self.familiarity.layer, self._calibration, multi_label=self.multi_label
-        )
-        return values, self.familiarity.distance(hidden).round(3), self.familiarity.whitened(hidden)
+        if not self.looked_at:
+            return Observed(self.predict_proba(texts))
+        values, hidden = self._encoder.examine(texts, self.looked_at, self._calibration, multi_label=self.multi_label)
+        found = Observed(values)
+        if self.familiarity is not None:
+            own = self._states(hidden, [self.familiarity.layer])
+            whitened = self.familiarity.whitened(own)
+            found = replace(
+                found,
+                distances=self.familiarity.length(whitened).round(3),
+                vectors=whitened if vectors else None,
+            )
+        if self.screen is not None:
+            suspicions = self.screen.suspicion(self._states(hidden, self.screen.layers))
+            found = replace(found, suspicions=suspicions.round(DECIMALS))
+        return found
 
     def exact(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray | None]:
         """Like :meth:`examine`, not rounded."""
-        layer = None if self.familiarity is None else self.familiarity.layer
-        values, hidden = self._encoder.exact(texts, layer, self._calibration, multi_label=self.multi_label)
+        layers = () if self.familiarity is None else (self.familiarity.layer,)
+        values, hidden = self._encoder.exact(texts, layers, self._calibration, multi_label=self.multi_label)
         return values, None if self.familiarity is None else self.familiarity.distance(hidden)
 
-    def hidden(self, texts: Sequence[str], layer: int) -> FloatArray:
-        """Mean hidden states of a layer, shape (len(texts), d)."""
-        return self._encoder.examine(texts, layer, UNCALIBRATED, multi_label=self.multi_label)[1]
+    def hidden(self, texts: Sequence[str], *layers: int) -> FloatArray:
+        """Mean hidden states of some layers side by side, shape (len(texts), len(layers) * d)."""
+        return self._encoder.examine(texts, layers, UNCALIBRATED, multi_label=self.multi_label)[1]
+
+    def _states(self, hidden: FloatArray, layers: Sequence[int]) -> FloatArray:
+        """Those of some layers, from those of all that are looked at."""
+        return hidden[:, columns(layers, self.looked_at, self._encoder.backend.hidden_size)]
+
+    @property
+    def looked_at(self) -> tuple[int, ...]:
+        """Hidden layers that more is read from than the answer."""
+        known = () if self.familiarity is None else (self.familiarity.layer,)
+        return tuple(sorted({*known, *(() if self.screen is None else self.screen.layers)}))
 
     @property
     def calibration(self) -> Calibration:
@@ -127,4 +149,5 @@ def classifier_of(
     )
     known = read_familiarity(folder) if FAMILIARITY in manifest.files else None
     name, reason = str(options.get("name", "model")), str(options.get("engine_reason", ""))
-    return LoraClassifier(encoder, manifest, name, known, engine_reason=reason)
+    screen = read_screen(folder) if SCREEN in manifest.files else None
+    return LoraClassifier(encoder, manifest, name, known, screen, engine_reason=reason)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Encoding, Tokenizer
 
 from ..artifacts import UNCALIBRATED, Calibration
 from ._halving import is_out_of_memory
 from ._torch import TorchBackend, load_pretrained, pick_device, quiet_transformers
+from ._windows import Ids, TextInput, Window, windows_of
 from .base import FloatArray, calibrate
 
 __all__ = [
@@ -30,8 +29,6 @@ __all__ = [
 
 DECIMALS = 4
 ROUNDING = 10.0**-DECIMALS
-TextInput = str | tuple[str, str]
-Ids: TypeAlias = npt.NDArray[np.int64]
 
 log = logging.getLogger("healdag")
 
@@ -50,14 +47,14 @@ class Backend(Protocol):
     num_labels: int
     hidden_size: int
 
-    def run(self, ids: Ids, mask: Ids, types: Ids, layer: int | None) -> tuple[FloatArray, FloatArray]:
-        """Logits of shape (n, labels), and the rows' mean hidden states of the layer, (n, d); d is 0 without one.
+    def run(self, ids: Ids, mask: Ids, types: Ids, layers: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """Logits of shape (n, labels), and the rows' mean hidden states of the layers side by side, (n, layers * d).
 
         Args:
             ids: Tokens, shape (n, length).
             mask: 1 for a token, 0 for padding.
             types: 0 for the first text of a pair, 1 for the second.
-            layer: 0 for the embeddings, then one per layer.
+            layers: 0 for the embeddings, then one per layer.
         """
         ...
 
@@ -83,10 +80,12 @@ class Vocabulary:
         return cls(content, int(tokenizer.pad_token_id or 0), tokenizer.unk_token_id)
 
 
-@dataclass(frozen=True)
-class _Window:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A window, and of which text it is."""
+
     text: int
-    encoding: Encoding
+    window: Window
 
 
 class Encoder:
@@ -118,7 +117,7 @@ class Encoder:
         self.vocabulary = tokenizer if isinstance(tokenizer, Vocabulary) else Vocabulary.of(tokenizer)
         self.max_length = max_length
         self._tokens_per_batch = tokens_per_batch
-        self._tokenizer = _windowing(self.vocabulary.content, max_length, min(overlap, max_length // 4))
+        self._windows = windows_of(self.vocabulary.content, max_length, min(overlap, max_length // 4))
 
     @property
     def model(self) -> Any:
@@ -142,21 +141,24 @@ class Encoder:
         return _rounded(exact, multi_label=multi_label)
 
     def examine(
-        self, texts: Sequence[TextInput], layer: int, calibration: Calibration, *, multi_label: bool = False
+        self, texts: Sequence[TextInput], layers: Sequence[int], calibration: Calibration, *, multi_label: bool = False
     ) -> tuple[FloatArray, FloatArray]:
-        """The same, and in the same pass each text's mean hidden state of a layer: shape (len(texts), d).
+        """The same, and from the same pass each text's mean hidden states of some layers, side by side.
 
         Args:
-            layer: 0 for the embeddings, then one per layer.
+            layers: 0 for the embeddings, then one per layer.
+
+        Returns:
+            Probabilities, and an array of shape (len(texts), len(layers) * d).
         """
-        values, hidden = self.exact(texts, layer, calibration, multi_label=multi_label)
+        values, hidden = self.exact(texts, layers, calibration, multi_label=multi_label)
         return _rounded(values, multi_label=multi_label), hidden
 
     def exact(
-        self, texts: Sequence[TextInput], layer: int | None, calibration: Calibration, *, multi_label: bool = False
+        self, texts: Sequence[TextInput], layers: Sequence[int], calibration: Calibration, *, multi_label: bool = False
     ) -> tuple[FloatArray, FloatArray]:
-        """Like :meth:`examine`, not rounded; without a layer d is 0."""
-        return self._pooled(texts, lambda logits: calibrate(logits, calibration, multi_label=multi_label), layer)
+        """Like :meth:`examine`, not rounded."""
+        return self._pooled(texts, lambda logits: calibrate(logits, calibration, multi_label=multi_label), layers)
 
     def pooled(self, texts: Sequence[TextInput], function: Callable[[FloatArray], FloatArray]) -> FloatArray:
         """Means of ``function(logits)`` over each text's windows, weighted by their tokens.
@@ -168,37 +170,31 @@ class Encoder:
         Returns:
             Array of shape (len(texts), number of labels); NaN for a text of which the tokenizer leaves no token.
         """
-        return self._pooled(texts, function, None)[0]
+        return self._pooled(texts, function, ())[0]
 
     def _pooled(
-        self, texts: Sequence[TextInput], function: Callable[[FloatArray], FloatArray], layer: int | None
+        self, texts: Sequence[TextInput], function: Callable[[FloatArray], FloatArray], layers: Sequence[int]
     ) -> tuple[FloatArray, FloatArray]:
-        encodings = self._tokenizer.encode_batch(list(texts))
-        windows = [_Window(i, e) for i, first in enumerate(encodings) for e in (first, *first.overflowing) if e.ids]
-        windows.sort(key=lambda window: len(window.encoding.ids))
-        width = 0 if layer is None else self.backend.hidden_size
-        result: FloatArray = np.zeros((len(encodings), self.backend.num_labels))
-        hidden: FloatArray = np.zeros((len(encodings), width))
-        weights: FloatArray = np.zeros((len(encodings), 1))
-        for batch in self._batches(windows):
-            logits, states = self._forward(batch, layer)
-            for window, row, state in zip(batch, function(logits), states, strict=True):
-                weight = len(window.encoding.ids)
-                result[window.text] += weight * row
-                hidden[window.text] += weight * state
-                weights[window.text] += weight
-        means = (
-            np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0) for sums in (result, hidden)
-        )
-        return next(means), next(means)
+        cut = self._windows.cut(texts)
+        rows = [_Row(i, window) for i, windows in enumerate(cut) for window in windows]
+        rows.sort(key=lambda row: len(row.window.ids))
+        if not rows:
+            widths = self.backend.num_labels, len(layers) * self.backend.hidden_size
+            return np.full((len(texts), widths[0]), np.nan), np.full((len(texts), widths[1]), np.nan)
+        passes = [self._forward(batch, layers) for batch in self._batches(rows)]
+        values = function(np.concatenate([logits for logits, _ in passes]))
+        states = np.concatenate([states for _, states in passes])
+        of = np.array([row.text for row in rows])
+        lengths = np.array([len(row.window.ids) for row in rows], dtype=np.float64)
+        return _averaged(values, of, lengths, len(texts)), _averaged(states, of, lengths, len(texts))
 
     def length(self, text: str) -> int:
         """Tokens of a text, special tokens included, counted up to one window."""
-        return len(self._tokenizer.encode(text).ids)
+        return sum(len(window.ids) for window in self._windows.cut([text])[0][:1])
 
     def exceeds_window(self, texts: Sequence[str]) -> list[bool]:
         """Whether each text is longer than the model reads at once."""
-        return [bool(encoding.overflowing) for encoding in self._tokenizer.encode_batch(list(texts))]
+        return [len(windows) > 1 for windows in self._windows.cut(texts)]
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Share, 0 to 1, of each text's tokens that are not in the vocabulary."""
@@ -206,29 +202,29 @@ class Encoder:
         if unknown is None:
             return [0.0] * len(texts)
         shares = []
-        for encoding in self._tokenizer.encode_batch(list(texts)):
-            real = [t for t, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if not special]
-            shares.append(real.count(unknown) / len(real) if real else 1.0)
+        for windows in self._windows.cut(texts):
+            real = len(windows[0].ids) - windows[0].special if windows else 0
+            shares.append(float((windows[0].ids == unknown).sum()) / real if real else 1.0)
         return shares
 
-    def _batches(self, windows: list[_Window]) -> Iterator[list[_Window]]:
+    def _batches(self, rows: list[_Row]) -> Iterator[list[_Row]]:
         """Runs of windows, sorted by length, whose padded size stays within the token budget."""
-        batch: list[_Window] = []
-        for window in windows:
-            if batch and (len(batch) + 1) * len(window.encoding.ids) > self._tokens_per_batch:
+        batch: list[_Row] = []
+        for row in rows:
+            if batch and (len(batch) + 1) * len(row.window.ids) > self._tokens_per_batch:
                 yield batch
                 batch = []
-            batch.append(window)
+            batch.append(row)
         if batch:
             yield batch
 
-    def _forward(self, batch: list[_Window], layer: int | None = None) -> tuple[FloatArray, FloatArray]:
-        """Logits of shape (n, labels), and the windows' mean hidden states of the layer, (n, d); d is 0 without one.
+    def _forward(self, batch: list[_Row], layers: Sequence[int] = ()) -> tuple[FloatArray, FloatArray]:
+        """Logits of shape (n, labels), and the windows' mean hidden states of the layers, (n, layers * d).
 
         Where memory runs out the batch is halved, down to one window.
         """
         try:
-            return self._run(batch, layer)
+            return self._run(batch, layers)
         except Exception as error:
             if len(batch) == 1 or not is_out_of_memory(error):
                 raise
@@ -238,30 +234,29 @@ class Encoder:
         if free is not None:
             free()
         middle = len(batch) // 2
-        halves = [self._forward(half, layer) for half in (batch[:middle], batch[middle:])]
+        halves = [self._forward(half, layers) for half in (batch[:middle], batch[middle:])]
         return np.concatenate([logits for logits, _ in halves]), np.concatenate([states for _, states in halves])
 
-    def _run(self, batch: list[_Window], layer: int | None) -> tuple[FloatArray, FloatArray]:
-        length = max(len(window.encoding.ids) for window in batch)
+    def _run(self, batch: list[_Row], layers: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        length = max(len(row.window.ids) for row in batch)
         ids: Ids = np.full((len(batch), length), self.vocabulary.pad_id, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
-        for i, window in enumerate(batch):
-            n = len(window.encoding.ids)
-            ids[i, :n], types[i, :n], mask[i, :n] = window.encoding.ids, window.encoding.type_ids, 1
-        return self.backend.run(ids, mask, types, layer)
+        for i, row in enumerate(batch):
+            n = len(row.window.ids)
+            ids[i, :n], types[i, :n], mask[i, :n] = row.window.ids, row.window.types, 1
+        return self.backend.run(ids, mask, types, layers)
 
 
-@lru_cache(maxsize=4)
-def _windowing(content: str, max_length: int, stride: int) -> Tokenizer:
-    """A tokenizer whose window length is set once and for all.
-
-    Changing it per call is what makes a shared fast tokenizer fail with "Already borrowed" under threads. The models of
-    a graph mostly have the same one, which takes some milliseconds and megabytes to make.
-    """
-    tokenizer = Tokenizer.from_str(content)
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length, stride=stride, strategy="only_first")
-    return tokenizer
+def _averaged(values: FloatArray, rows: npt.NDArray[np.int64], weights: FloatArray, n: int) -> FloatArray:
+    """Weighted means, shape (n, k), of the values, (windows, k), that belong to each row; NaN where there are none."""
+    result: FloatArray = np.full((n, values.shape[1]), np.nan)
+    if np.bincount(rows).max() == 1:
+        result[rows] = values
+        return result
+    sums, totals = np.zeros_like(result), np.zeros((n, 1))
+    np.add.at(sums, rows, values * weights[:, None])
+    np.add.at(totals, rows, weights[:, None])
+    return np.divide(sums, totals, out=result, where=totals > 0)
 
 
 def _rounded(exact: FloatArray, *, multi_label: bool) -> FloatArray:

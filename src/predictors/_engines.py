@@ -24,6 +24,7 @@ from ._classifier import LoraClassifier
 from ._encoder import Encoder, Vocabulary
 from ._familiarity import FAMILIARITY, read_familiarity
 from ._onnx import OnnxBackend, import_onnx_package
+from ._screen import SCREEN, read_screen
 
 ALLOWED: Mapping[str, tuple[Precision, ...]] = {"onnx": PRECISIONS, "onnx-fp32": ("fp32",), "onnx-int8": ("int8",)}
 """What each of the ONNX engines may take."""
@@ -86,8 +87,7 @@ def export(manifest: Manifest, folder: Path, options: Mapping[str, Any], load: L
     log.warning("%s %s; this takes some seconds", doing, _name(manifest, options))
     reference = load(manifest, folder, {**options, "engine": "torch"})
     if exported is None:
-        layer = None if reference.familiarity is None else reference.familiarity.layer
-        exported = write_export(folder, manifest, reference.encoder, layer)
+        exported = write_export(folder, manifest, reference.encoder, reference.looked_at)
     networks = {
         (precision, runtime): open_exported(exported, precision, manifest, folder, options, runtime).exact
         for precision in PRECISIONS
@@ -120,25 +120,28 @@ def open_exported(
             raise ArtifactError(
                 f"{str(path)!r} is missing or was changed; export anew: healdag export {manifest.task} --force"
             )
+    checks = exported.checks
     if runtime is None:
-        checks = exported.checks
-        runtime = next(iter(installed_runtimes())) if checks is None else checks.runs[precision]
+        taken = next(iter(installed_runtimes())) if checks is None else checks.runs[precision]
+    else:
+        taken = runtime
     content = (exported.folder / TOKENIZER).read_text(encoding="utf-8")
     encoder = Encoder(
-        OnnxBackend(exported.path(precision), export, runtime),
+        OnnxBackend(exported.path(precision), export, taken),
         Vocabulary(content, export.pad_id, export.unknown_id),
         max_length=manifest.max_length,
         overlap=int(options.get("window_overlap", 32)),
         tokens_per_batch=min(_TOKENS, int(options.get("tokens_per_batch", _TOKENS))),
     )
     known = read_familiarity(folder) if FAMILIARITY in manifest.files else None
-    found = exported.checks.int8 if exported.checks is not None and precision == "int8" else None
+    found = checks.int8 if checks is not None and precision == "int8" else None
     if found is not None and found.passed:
         manifest = manifest.model_copy(update={"calibration": found.calibration})
         known = None if known is None else replace(known, limit=known.limit * found.distance_scale)
+    screen = read_screen(folder) if SCREEN in manifest.files else None
     name, reason = str(options.get("name", "model")), str(options.get("engine_reason", ""))
     return LoraClassifier(
-        encoder, manifest, name, known, engine=f"onnx-{precision}", runtime=runtime, engine_reason=reason
+        encoder, manifest, name, known, screen, engine=f"onnx-{precision}", runtime=taken, engine_reason=reason
     )
 
 

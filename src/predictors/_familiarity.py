@@ -41,7 +41,11 @@ class Familiarity:
         Args:
             features: Mean hidden states of the layer, shape (n, d).
         """
-        return np.asarray(np.sqrt((self.whitened(features) ** 2).sum(axis=1)) / self.limit)
+        return self.length(self.whitened(features))
+
+    def length(self, whitened: FloatArray) -> FloatArray:
+        """The same, of deviations in units of the spread, shape (n, d)."""
+        return np.asarray(np.sqrt((whitened**2).sum(axis=1)) / self.limit)
 
     def whitened(self, features: FloatArray) -> FloatArray:
         """The deviations from the training texts' mean, in units of their spread in each direction, shape (n, d)."""

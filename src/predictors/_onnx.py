@@ -43,7 +43,7 @@ class OnnxBackend:
         package = import_onnx_package(runtime)
         self.num_labels = export.labels
         self.hidden_size = export.hidden_size
-        self._layer = export.layer
+        self._layers = export.layers
         self._takes_types = export.takes_types
         try:
             self._run = _OPENERS[runtime](package, path)
@@ -55,21 +55,32 @@ class OnnxBackend:
         ids: npt.NDArray[np.int64],
         mask: npt.NDArray[np.int64],
         types: npt.NDArray[np.int64],
-        layer: int | None,
+        layers: Sequence[int],
     ) -> tuple[FloatArray, FloatArray]:
-        """Logits, and the rows' mean hidden states of the layer; see :meth:`._encoder.Backend.run`.
+        """Logits, and the rows' mean hidden states of the layers; see :meth:`._encoder.Backend.run`.
 
         Raises:
-            ArtifactError: the export does not hold that layer.
+            ArtifactError: the export does not hold those of a layer.
         """
-        if layer not in (None, self._layer):
-            raise ArtifactError(f"the ONNX export holds the hidden states of layer {self._layer}, not {layer}")
+        for layer in layers:
+            if layer not in self._layers:
+                held = ", ".join(map(str, self._layers)) or "none"
+                raise ArtifactError(f"of hidden states the ONNX export holds those of layers {held}; not of {layer}")
         inputs = {IDS: ids, MASK: mask}
         if self._takes_types:
             inputs[TYPES] = types
-        found = self._run([LOGITS] if layer is None else [LOGITS, HIDDEN], inputs)
+        found = self._run([LOGITS, HIDDEN] if layers else [LOGITS], inputs)
         logits: FloatArray = found[0].astype(np.float64)
-        return logits, np.zeros((len(ids), 0)) if layer is None else found[1].astype(np.float64)
+        if not layers:
+            return logits, np.zeros((len(ids), 0))
+        return logits, found[1].astype(np.float64) if tuple(layers) == self._layers else self._pick(found[1], layers)
+
+    def _pick(self, states: npt.NDArray[np.float32], layers: Sequence[int]) -> FloatArray:
+        """Those of some of the layers, shape (n, len(layers) * d), from those of all that the export holds."""
+        each = states.reshape(len(states), len(self._layers), self.hidden_size)
+        places = [self._layers.index(layer) for layer in layers]
+        chosen: FloatArray = each[:, places].reshape(len(states), -1).astype(np.float64)
+        return chosen
 
 
 def _open_with_onnxruntime(runtime: Any, path: Path) -> _Run:

@@ -44,12 +44,12 @@ Probabilities = Callable[[Sequence[str]], tuple[FloatArray, FloatArray | None]]
 log = logging.getLogger("healdag")
 
 
-def write_export(artifact: Path, manifest: Manifest, encoder: Encoder, layer: int | None) -> Exported:
+def write_export(artifact: Path, manifest: Manifest, encoder: Encoder, layers: Sequence[int]) -> Exported:
     """Exports the model of an artefact; nothing half-written is ever found, whenever this is killed.
 
     Args:
         encoder: Of that artefact, run by torch.
-        layer: Hidden layer whose mean is to be an output.
+        layers: Hidden layers whose means are to be an output.
 
     Raises:
         ArtifactError: the cache cannot be written.
@@ -59,18 +59,18 @@ def write_export(artifact: Path, manifest: Manifest, encoder: Encoder, layer: in
         import_onnx_package(name)
     folder = export_folder(artifact, manifest)
     try:
-        return _write(folder, artifact, manifest, encoder, layer)
+        return _write(folder, artifact, manifest, encoder, layers)
     except OSError as error:
         raise ArtifactError(
             f"cannot write the ONNX export {str(folder)!r}: {error}; set HEALDAG_CACHE to a folder that can be written"
         ) from error
 
 
-def _write(folder: Path, artifact: Path, manifest: Manifest, encoder: Encoder, layer: int | None) -> Exported:
+def _write(folder: Path, artifact: Path, manifest: Manifest, encoder: Encoder, layers: Sequence[int]) -> Exported:
     backend, vocabulary = encoder.backend, encoder.vocabulary
     assert isinstance(backend, TorchBackend)
     with replacing(folder) as fresh:
-        _trace(backend, layer, fresh / network("fp32"))
+        _trace(backend, layers, fresh / network("fp32"))
         _split_and_quantize(fresh)
         (fresh / TOKENIZER).write_text(vocabulary.content, encoding="utf-8")
         export = Export(
@@ -81,7 +81,7 @@ def _write(folder: Path, artifact: Path, manifest: Manifest, encoder: Encoder, l
             labels=backend.num_labels,
             hidden_size=backend.hidden_size,
             takes_types=backend.takes_types,
-            layer=layer,
+            layers=tuple(layers),
             pad_id=vocabulary.pad_id,
             unknown_id=vocabulary.unknown_id,
             files={path.name: sha256(path) for path in sorted(fresh.iterdir())},
@@ -171,8 +171,8 @@ def _speeds(models: Mapping[str, Probabilities], texts: Sequence[str], rounds: i
     return {name: round(len(texts) / max(seconds, 1e-9), 1) for name, seconds in best.items()}
 
 
-def _trace(backend: TorchBackend, layer: int | None, path: Path) -> None:
-    """The network as ONNX, with the mean of a hidden layer as a second output."""
+def _trace(backend: TorchBackend, layers: Sequence[int], path: Path) -> None:
+    """The network as ONNX, with the means of hidden layers, side by side, as a second output."""
     import torch
 
     class Network(torch.nn.Module):
@@ -182,17 +182,17 @@ def _trace(backend: TorchBackend, layer: int | None, path: Path) -> None:
 
         def forward(self, ids: Any, mask: Any, types: Any = None) -> Any:
             given = {IDS: ids, MASK: mask} | ({TYPES: types} if backend.takes_types else {})
-            outputs = self.model(**given, output_hidden_states=layer is not None)
-            if layer is None:
+            outputs = self.model(**given, output_hidden_states=bool(layers))
+            if not layers:
                 return outputs.logits
-            return outputs.logits, mean_states(outputs.hidden_states[layer], mask)
+            return outputs.logits, torch.cat([mean_states(outputs.hidden_states[i], mask) for i in layers], dim=1)
 
     device = backend.device
     ids = torch.ones((2, 9), dtype=torch.long, device=device)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
     inputs = [IDS, MASK, TYPES] if backend.takes_types else [IDS, MASK]
-    outputs = [LOGITS] if layer is None else [LOGITS, HIDDEN]
+    outputs = [LOGITS, HIDDEN] if layers else [LOGITS]
     axes = {name: {0: "rows", 1: "tokens"} for name in inputs} | {name: {0: "rows"} for name in outputs}
     # Tracing warns of every Python number that it takes for a constant; whether that mattered is measured afterwards.
     with warnings.catch_warnings(), torch.no_grad():

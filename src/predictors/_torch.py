@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,9 @@ class TorchBackend:
         ids: npt.NDArray[np.int64],
         mask: npt.NDArray[np.int64],
         types: npt.NDArray[np.int64],
-        layer: int | None,
+        layers: Sequence[int],
     ) -> tuple[FloatArray, FloatArray]:
-        """Logits, and the rows' mean hidden states of the layer; see :meth:`._encoder.Backend.run`."""
+        """Logits, and the rows' mean hidden states of the layers; see :meth:`._encoder.Backend.run`."""
         import torch
 
         inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
@@ -46,11 +46,12 @@ class TorchBackend:
             inputs["token_type_ids"] = torch.from_numpy(types)
         with torch.inference_mode():
             inputs = {key: value.to(self.device) for key, value in inputs.items()}
-            outputs = self.model(**inputs, output_hidden_states=layer is not None)
+            outputs = self.model(**inputs, output_hidden_states=bool(layers))
             logits: FloatArray = outputs.logits.double().cpu().numpy()
-            if layer is None:
+            if not layers:
                 return logits, np.zeros((len(ids), 0))
-            return logits, mean_states(outputs.hidden_states[layer], inputs["attention_mask"]).double().cpu().numpy()
+            means = [mean_states(outputs.hidden_states[layer], inputs["attention_mask"]) for layer in layers]
+            return logits, torch.cat(means, dim=1).double().cpu().numpy()
 
     def free(self) -> None:
         """Gives memory of the device back that torch holds for later passes."""

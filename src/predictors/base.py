@@ -34,8 +34,8 @@ class Predictor(Protocol):
     labels or none; False where it is missing), ``prior`` (share of each label in its training data),
     ``unknown_share(texts)`` (share of each text that it cannot read), ``uncalibrated(texts)`` (like ``predict_proba``,
     before its calibration) and ``examine(texts)`` (its probabilities and, from the same pass, how far each text lies
-    from its training texts, or None; see :class:`healdag.predictors.Familiarity`); with it goes ``represent(texts)``
-    (the same two and a vector per text, shape (n, d), or None, by whose directions the memory finds near twins).
+    from its training texts, or None; see :class:`healdag.predictors.Familiarity`); with it goes
+    ``observe(texts, *, vectors)`` (all that the pass shows, see :class:`healdag.predictors.Observed`).
     """
 
     name: str

@@ -19,6 +19,9 @@ OWN = "members"
 """Folder, in an ensemble that stands alone, with its members: 'members/0' is a member's name and its place."""
 _OWN_MEMBER = re.compile(rf"{OWN}/\d+")
 _FLOOR = 1e-4
+LEAST_IRONY = 0.02
+"""Probability that a text is ironic below which nobody need say what it would mean then: no probability would move by
+more than this."""
 
 
 class Irony(BaseModel):
@@ -39,11 +42,21 @@ class Irony(BaseModel):
     )
 
     def intended(self, said: FloatArray, member: FloatArray | None) -> FloatArray:
-        """What is meant if the text is ironic, shape (n, labels): a logarithmic opinion pool of table and member."""
+        """What is meant if the text is ironic, shape (n, labels): a logarithmic opinion pool of table and member.
+
+        The table alone where the member's row is NaN: it was not asked, or could not answer.
+        """
         table: FloatArray = said @ np.array(self.meant)
         if self.member is None or member is None:
             return table
-        return calibrate(self.weights[0] * evidence_of(table) + self.weights[1] * evidence_of(member))
+        heard = np.asarray(np.isfinite(member).all(axis=1))
+        pooled = calibrate(self.weights[0] * evidence_of(table) + self.weights[1] * evidence_of(member))
+        return np.where(heard[:, None], pooled, table)
+
+    def probability(self, sarcasm: FloatArray) -> FloatArray:
+        """That the author is ironic, shape (n,), by the detector's probabilities, shape (n,)."""
+        detector = np.clip(sarcasm, _FLOOR, 1 - _FLOOR)
+        return sigmoid(self.offset + self.slope * np.log(detector / (1 - detector)))
 
     def apply(self, said: FloatArray, sarcasm: FloatArray, member: FloatArray | None = None) -> FloatArray:
         """Law of total probability: (1 - t) * said + t * intended.
@@ -51,11 +64,9 @@ class Irony(BaseModel):
         Args:
             said: Probabilities of shape (n, labels), irony left aside.
             sarcasm: The detector's probabilities, shape (n,).
-            member: The member's probabilities, shape (n, labels).
+            member: The member's probabilities, shape (n, labels); see :meth:`intended`.
         """
-        detector = np.clip(sarcasm, _FLOOR, 1 - _FLOOR)
-        logit = np.log(detector / (1 - detector))
-        ironic = (1 / (1 + np.exp(-(self.offset + self.slope * logit))))[:, None]
+        ironic = self.probability(sarcasm)[:, None]
         result: FloatArray = (1 - ironic) * said + ironic * self.intended(said, member)
         return result
 
@@ -155,16 +166,37 @@ class Ensemble:
         """
         return self._combined(given, self._calibration)
 
+    def matters(self, name: str, sarcasm: Sequence[Row | None]) -> list[bool]:
+        """Whether each answer may depend on what a member says: it does not, where only irony would bring it up.
+
+        Args:
+            name: Of a member.
+            sarcasm: The detector's rows.
+        """
+        irony = self._pool.irony
+        if irony is None or name != irony.member or name in self._pool.members:
+            return [True] * len(sarcasm)
+        found = irony.probability(np.array([np.nan if row is None else row[0] for row in sarcasm], dtype=np.float64))
+        return [bool(value >= LEAST_IRONY) for value in found]  # without a word on sarcasm there is no answer anyway
+
     def _said(self, texts: Sequence[str]) -> dict[str, list[Row | None]]:
         return {name: ask(member, texts).rows for name, member in self.members.items()}
 
     def _combined(self, given: Mapping[str, Sequence[Row | None]], calibration: Calibration) -> FloatArray:
         columns = [given[name] for name in self.needs]
         n = len(columns[0])
-        usable = [i for i in range(n) if all(column[i] is not None for column in columns)]
+        spared = self._pool.irony.member if self._pool.irony is not None else None
+        needed = [column for name, column in zip(self.needs, columns, strict=True) if name != spared]
+        if spared in self._pool.members:
+            needed = columns
+        usable = [i for i in range(n) if all(column[i] is not None for column in needed)]
         result: FloatArray = np.full((n, len(self.labels)), np.nan)
         if usable:
-            arrays = [np.array([column[i] for i in usable], dtype=np.float64) for column in columns]
+            nothing = [np.nan] * len(self.labels)
+            arrays = [
+                np.array([nothing if (row := column[i]) is None else row for i in usable], dtype=np.float64)
+                for column in columns
+            ]
             said = dict(zip(self.needs, arrays, strict=True))
             sarcasm = said["sarcasm"][:, 0] if self._pool.irony is not None else None
             intended = said[self._pool.ironists[1]] if len(self._pool.ironists) > 1 else None

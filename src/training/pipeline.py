@@ -26,6 +26,7 @@ from ..artifacts import (
     sha256,
 )
 from ..errors import UsageError
+from ..predictors import SCREEN
 from ..predictors.lora import ADAPTER
 from .artifact_writer import set_current, write_json, write_manifest
 from .augmentation.augment import augmented_split
@@ -37,16 +38,17 @@ from .datasets import Example, Split, read_examples
 from .evaluation.plots import training_curves_png
 from .familiarity import write_familiarity
 from .model_card import model_card
+from .screening import write_screen
 from .tasks import Task, load_task
 from .versions import RUNS, current_version
 
 if TYPE_CHECKING:
     from .finetuning.finetune import Plan, Trained
 
-STEPS = ("model", "backups", "tfidf", "ensemble")
+STEPS = ("model", "backups", "tfidf", "screen", "ensemble")
 """'backups' are all that the task names; one of them alone is asked for by its name. So are 'tfidf_lr' and
 'tfidf_svm', backups of those kinds; and 'familiarity', which the step 'model' includes, for an adapter without it."""
-FAMILIAR = "familiarity"
+FAMILIAR, SCREENED = "familiarity", "screen"
 
 HeldOut: TypeAlias = Mapping[Split, Sequence[Example]]
 """The rows of validation and test."""
@@ -119,6 +121,8 @@ def train(
     for kind in KINDS:
         if kind in steps and task.training.method != kind:
             _train_classical_backup(task, source, folder, version, kind, command)
+    if SCREENED in steps:
+        _renew_screen(task, source, folder, models, rows)
     if "ensemble" in steps and (folder / "backups").is_dir():
         from .ensembles.stack import train_ensemble
 
@@ -238,6 +242,19 @@ def _add_familiarity(task: Task, source: Path | None, folder: Path) -> None:
     name = write_familiarity(folder, rows, held_out, task.training.seed)
     manifest = read_manifest(folder)
     write_manifest(folder, manifest, list(dict.fromkeys([*manifest.files, name])))
+
+
+def _renew_screen(task: Task, source: Path | None, folder: Path, models: Path, given: Sequence[Example] | None) -> None:
+    """The screen for sarcasm, of the model as it is now; an old one goes, even if no new one is worth having."""
+    manifest = read_manifest(folder)
+    covered = [name for name in manifest.files if name != SCREEN]
+    (folder / SCREEN).unlink(missing_ok=True)
+    if task.sarcasm and manifest.kind in ("lora", "full"):
+        rows = augmented_split(task, source) if given is None else given
+        held_out = load_split(task, "validation", source)
+        name = write_screen(folder, model_of(models, "sarcasm"), rows, held_out, task.training.seed)
+        covered += [name] if name is not None else []
+    write_manifest(folder, manifest, covered)
 
 
 def _train_classical_backup(

@@ -77,10 +77,14 @@ class Alarms(TrainerCallback):  # type: ignore[misc]
 
     Attributes:
         said: The warnings so far, each once.
+
+    Args:
+        falling: Whether the loss has to fall: not where a trained model goes on, with rows that it mostly knows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, falling: bool = True) -> None:
         self.said: list[str] = []
+        self._falling = falling
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Stops at a loss that is no number; warns where it has not fallen after a third of the way."""
@@ -94,7 +98,7 @@ class Alarms(TrainerCallback):  # type: ignore[misc]
                 "precision fp32 rules out overflow"
             )
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        if len(losses) >= 6 and state.global_step > state.max_steps / 3:
+        if self._falling and len(losses) >= 6 and state.global_step > state.max_steps / 3:
             first, last = sum(losses[:2]) / 2, sum(losses[-2:]) / 2
             if last > 0.98 * first:
                 self._warn(

@@ -166,7 +166,7 @@ class _Run:
         plan = self._plan(model.to(device), rows, collator, resumed)
         if announce is not None:
             announce(plan)
-        alarms = Alarms()
+        alarms = Alarms(falling=not self.keep_head)
         head = AuxiliaryHead(model.config.hidden_size, len(fine), self.settings.auxiliary_weight) if fine else None
         trainer = FineTuner(
             model=model,
@@ -212,7 +212,8 @@ class _Run:
         fine = sorted({label for example in auxiliary for label in example.labels})
         target = {example.text: self._target(example) for example in train}
         marks = {example.text: [float(name in example.labels) for name in fine] for example in auxiliary}
-        texts = list(dict.fromkeys([*target, *marks]))
+        # A row that stands there several times counts as often.
+        texts = [*(example.text for example in train), *(text for text in marks if text not in target)]
         windows = self.settings.long_texts == "windows"
         limit = self.lora.max_length
         extra = {"return_overflowing_tokens": True, "stride": min(OVERLAP, limit // 4)} if windows else {}
