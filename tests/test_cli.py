@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -20,11 +21,13 @@ from typer.testing import CliRunner
 import healdag
 import healdag.graph
 import healdag.training
-from healdag.artifacts import available_tasks
+from healdag.artifacts import available_tasks, promote
+from healdag.artifacts.pointer import locked
 from healdag.cli import app
 from healdag.cli.options import Engine
 from healdag.config import ModelSettings
 from healdag.errors import BaseModelNotFoundError, ConfigError, PredictorError
+from healdag.healing.state import STAGING, healing
 from healdag.predictors.fake import FakePredictor
 
 LABELS = ("joy", "sadness", "anger", "fear", "love", "surprise", "neutral", "disgust")
@@ -558,6 +561,42 @@ def test_prune_deletes_checkpoints_and_old_versions_only(tmp_path: Path) -> None
     ok("models", "prune", "--models", str(tmp_path), "--keep", "2")
     assert sorted(p.parent.name for p in tmp_path.glob("mood/*/manifest.json")) == ["1.1.0", "1.10.0"]
     assert "nothing to delete" in run("models", "prune", "--models", str(tmp_path)).stderr
+
+
+def test_prune_keeps_what_a_rollback_goes_to(tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0", "1.3.0"):
+        make_model(tmp_path, "mood", version, accuracy=0.5, macro_f1=0.25)
+    place = tmp_path / "mood"
+    (place / "current").write_text("1.0.0\n", encoding="utf-8")
+    promote(tmp_path, "mood", "1.3.0")
+
+    def left() -> list[str]:
+        return sorted(path.parent.name for path in place.glob("*/manifest.json"))
+
+    ok("models", "prune", "--models", str(tmp_path), "--keep", "3")
+    assert left() == ["1.0.0", "1.2.0", "1.3.0"]
+    ok("models", "prune", "--models", str(tmp_path), "--keep", "1")
+    assert left() == ["1.0.0", "1.3.0"]
+    ok("models", "rollback", "mood", "--models", str(tmp_path), "--no-load")
+    # Nothing to go back to is left: the version that it came from is as good as any other.
+    ok("models", "prune", "--models", str(tmp_path), "--keep", "1")
+    assert left() == ["1.0.0"]
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_prune_waits_for_who_moves_the_pointer_and_leaves_a_heal_alone(tmp_path: Path) -> None:
+    make_model(tmp_path, "mood", "1.0.0", accuracy=0.5, macro_f1=0.25)
+    begun = tmp_path / STAGING / "mood" / ".training" / "1.1.0"
+    begun.mkdir(parents=True)
+    with healing(tmp_path / "mood"):
+        assert "is being healed by process" in run("models", "prune", "--models", str(tmp_path)).stderr
+    assert "would delete" in ok("models", "prune", "--models", str(tmp_path), "--dry-run")
+    assert begun.is_dir()
+    ok("models", "prune", "--models", str(tmp_path))
+    assert not (tmp_path / STAGING).exists()
+    with locked(tmp_path, "promotes mood 1.1.0"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("healdag.artifacts.pointer.locked", partial(locked, timeout=0.01))
+        assert "promotes mood 1.1.0" in run("models", "prune", "--models", str(tmp_path), "--keep", "1").stderr
 
 
 def test_train_default_folder(trainings: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:

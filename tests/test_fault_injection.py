@@ -476,6 +476,17 @@ class TestAPrimaryThatCannotBeLoaded:
         assert classifier.model_version == "mood/1.1.0"
         assert "stands in" not in classifier.explain_policy()
 
+    @pytest.mark.parametrize("fault", ["weights damaged", "folder missing"])
+    def test_the_watcher_takes_the_restored_one(self, fault: str, models: Path, tmp_path: Path) -> None:
+        place = models / "mood" / "1.1.0"
+        shutil.copytree(place, tmp_path / "kept")
+        BREAK[fault](place)
+        classifier = create_classifier("mood")
+        assert not classifier.reload_if_changed()
+        shutil.copytree(tmp_path / "kept", place, dirs_exist_ok=True)
+        assert classifier.reload_if_changed()
+        assert classifier.model_version == "mood/1.1.0"
+
     def test_a_task_that_never_was(self, models: Path) -> None:
         with pytest.raises(UsageError, match="no model for task 'weather'"):
             create_classifier("weather")
@@ -520,6 +531,42 @@ class TestAPartThatCannotBeLoaded:
             create_classifier("mood", max_error=0.1)
         with pytest.raises(ArtifactError):
             create_classifier("mood", fallback=False)
+
+    @pytest.mark.parametrize("way", ["reload", "reload_if_changed", "rollback"])
+    def test_what_was_left_out_comes_back(
+        self, way: str, ironic: Path, models: Path, make_tfidf: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        if way == "rollback":  # to a detector that is whole
+            ironic = make_tfidf(
+                models / "sarcasm" / "1.1.0", {"oh": "sarcastic", "so": "not_sarcastic"}, task="sarcasm"
+            )
+            make_current(models, "sarcasm", "1.1.0")
+        whole = (ironic / "model.skops").read_bytes()
+        damage(ironic)
+        classifier = create_classifier("mood")
+        assert "The sarcasm detector cannot be loaded" in caplog.text
+        assert "Once it is restored, reload() takes it" in caplog.text
+        assert not classifier.reload_if_changed()  # nothing was done about it
+        if way == "rollback":
+            rollback(models, "sarcasm")
+        else:
+            (ironic / "model.skops").write_bytes(whole)
+        if way == "reload":
+            classifier.reload()
+        else:
+            assert classifier.reload_if_changed()
+        assert classifier.classify("oh great").sarcasm is not None
+        assert "left out" not in classifier.explain_policy()
+        assert not classifier.reload_if_changed()
+
+    def test_what_is_still_damaged_is_said_once(self, ironic: Path) -> None:
+        damage(ironic)
+        classifier = create_classifier("mood")
+        (ironic / "model.skops").write_bytes(b"half a file, but another half")
+        with pytest.raises(ArtifactError, match="not the file that was trained"):
+            classifier.reload_if_changed()
+        assert not classifier.reload_if_changed()
+        assert classifier.classify("red sun").final_label == "warm"
 
 
 def test_the_log_says_once_what_failed(caplog: pytest.LogCaptureFixture) -> None:

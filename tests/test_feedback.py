@@ -28,11 +28,37 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "feedback.db"
 
 
+SERVER = os.environ.get("HEALDAG_TEST_POSTGRES", "")
+needs_server = pytest.mark.skipif(not SERVER, reason="HEALDAG_TEST_POSTGRES names no database")
+
+
 @pytest.fixture
 def store(place: Path) -> Iterator[FeedbackStore]:
     opened = FeedbackStore.open(place, text="store")
     yield opened
     opened.close()
+
+
+def empty_server() -> str:
+    """The URL of the PostgreSQL database, without a feedback table."""
+    engine, _ = module._engine(SERVER)
+    module._TABLE.drop(engine, checkfirst=True)
+    engine.dispose()
+    return SERVER
+
+
+class OnBoth:
+    """Tests that run on SQLite, and on PostgreSQL where there is a server."""
+
+    @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_server)])
+    def address(self, request: pytest.FixtureRequest, place: Path) -> str:
+        return str(place) if request.param == "sqlite" else empty_server()
+
+    @pytest.fixture
+    def store(self, address: str) -> Iterator[FeedbackStore]:
+        opened = FeedbackStore.open(address, text="store")
+        yield opened
+        opened.close()
 
 
 def add(
@@ -41,7 +67,7 @@ def add(
     return store.add(**{"task": "mood", "text": text, "label": label, "labels": LABELS, **more})  # type: ignore[arg-type]
 
 
-class TestEvents:
+class TestEvents(OnBoth):
     def test_everything_that_is_said_is_read_again(self, store: FeedbackStore) -> None:
         before = datetime.now(UTC)
         event = add(
@@ -78,12 +104,21 @@ class TestEvents:
         assert list(store.events()) == [event]
         assert (event.label, event.previous_label) == (label, ["neutral"])
 
-    def test_texts_are_kept_only_where_asked_for(self, place: Path) -> None:
-        store = FeedbackStore.open(place)
+    def test_texts_are_kept_only_where_asked_for(self, address: str, place: Path) -> None:
+        store = FeedbackStore.open(address)
         assert add(store, "a secret text").text is None
         assert [e.text for e in store.events()] == [None]
         store.close()
         assert b"secret" not in b"".join(path.read_bytes() for path in place.parent.iterdir())
+
+    @pytest.mark.parametrize("by", ["a\x00b", "half \ud83d", "two\nlines"])
+    def test_a_name_that_cannot_be_kept(self, store: FeedbackStore, by: str) -> None:
+        event = add(store, by="Änn 😀")
+        with pytest.raises(UsageError, match=r"by='.*' is no name"):
+            add(store, by=by)
+        with pytest.raises(UsageError, match=r"by='.*' is no name"):
+            store.revoke(event.id, by=by)
+        assert list(store.events()) == [event]
 
     def test_tasks_and_after(self, store: FeedbackStore) -> None:
         events = [add(store, f"text {i}", task="mood" if i % 2 else "other") for i in range(6)]
@@ -97,12 +132,13 @@ class TestEvents:
         events = [add(store, f"text {i}") for i in range(7)]
         assert list(store.events()) == events
 
-    def test_a_task_may_be_opened_again(self, store: FeedbackStore, place: Path) -> None:
+    def test_a_task_may_be_opened_again(self, store: FeedbackStore, address: str) -> None:
         event = add(store)
         store.close()
-        again = FeedbackStore.open(place)
+        again = FeedbackStore.open(address)
         assert list(again.events()) == [event]
         assert add(again).seq == 2
+        again.close()
 
     def test_events_may_be_added_while_they_are_read(self, store: FeedbackStore) -> None:
         first = add(store)
@@ -121,8 +157,28 @@ class TestEvents:
         assert [event.seq for event in store.events()] == list(range(1, 9))
         assert list(FeedbackStore.open(":memory:").events()) == []
 
-    def test_several_writers_wait_for_each_other(self, place: Path) -> None:
-        stores = [FeedbackStore.open(place) for _ in range(2)]
+    def test_several_make_the_table_at_once(self, address: str) -> None:
+        together, made, errors = threading.Barrier(6), [], []
+
+        def make() -> None:
+            together.wait(60)
+            try:
+                made.append(FeedbackStore.open(address))
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=make) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert [add(store).seq for store in made] == list(range(1, 7))
+        for store in made:
+            store.close()
+
+    def test_several_writers_wait_for_each_other(self, address: str) -> None:
+        stores = [FeedbackStore.open(address) for _ in range(2)]
         errors: list[Exception] = []
 
         def write(store: FeedbackStore, name: str) -> None:
@@ -141,6 +197,8 @@ class TestEvents:
         events = list(stores[0].events())
         assert [event.seq for event in events] == list(range(1, 61))
         assert len({event.id for event in events}) == 60
+        for store in stores:
+            store.close()
 
     @pytest.mark.parametrize(
         "change",
@@ -152,7 +210,7 @@ class TestEvents:
             FeedbackEvent.model_validate({**content, **change})
 
 
-class TestRevocation:
+class TestRevocation(OnBoth):
     def test_a_correction_stands_until_it_is_revoked(self, store: FeedbackStore) -> None:
         first, second, third = add(store), add(store, label="joy"), add(store, "other text")
         assert store.standing("mood") == [first, second, third]
@@ -198,7 +256,7 @@ class TestRevocation:
             store.revoke(revocation.id)
 
 
-class TestFiles:
+class TestFiles(OnBoth):
     def test_export_and_import(self, store: FeedbackStore, tmp_path: Path) -> None:
         add(store, "ünï 😀", by="ann", embedding=bytes(range(256)), task="other")
         event = add(store, label=["joy"], previous_label=[])
@@ -327,6 +385,42 @@ class TestBadDatabases:
         monkeypatch.setitem(sys.modules, "psycopg", None)
         with pytest.raises(MissingExtraError, match="postgres"):
             FeedbackStore.open("postgresql://user:secret@localhost/db")
+
+
+@needs_server
+class TestAServer:
+    @pytest.fixture
+    def store(self) -> Iterator[FeedbackStore]:
+        opened = FeedbackStore.open(empty_server(), text="store")
+        yield opened
+        opened.close()
+
+    def test_somebody_holds_the_table(self, store: FeedbackStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_BUSY_SECONDS", 0.05)
+        first = add(store)
+        with store._engine.connect() as other, other.begin() as transaction:
+            other.execute(sql.text("LOCK TABLE healdag_feedback IN SHARE ROW EXCLUSIVE MODE"))
+            with pytest.raises(StoreError, match=r"cannot write to .*lock timeout after waiting 0.05 s; end the"):
+                add(store)
+            assert list(store.events()) == [first]  # reading goes on
+            transaction.rollback()
+        assert [event.text for event in (add(store), *store.events())] == ["well done"] * 3
+
+    def test_connections_that_the_server_has_closed(self, store: FeedbackStore) -> None:
+        add(store)
+        other, _ = module._engine(SERVER)
+        with other.connect() as connection:
+            running = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            found = sql.text(f"SELECT pg_terminate_backend(pid) {running}")
+            connection.execute(found)
+        other.dispose()
+        assert [event.text for event in (add(store), *store.events())] == ["well done"] * 3
+
+    def test_out_of_reach(self) -> None:
+        url = sql.make_url(SERVER).set(port=1, password="hidden")
+        with pytest.raises(ConfigError, match="cannot open the feedback store") as raised:
+            FeedbackStore.open(url.render_as_string(hide_password=False))
+        assert "hidden" not in str(raised.value)
 
 
 def test_urls_of_sqlite(place: Path) -> None:

@@ -23,19 +23,20 @@ from healdag.artifacts import Change, current_version, promote, read_history, ro
 from healdag.config import TrainingSettings
 from healdag.errors import ArtifactError, ConfigError, LockedError, UsageError
 from healdag.healing import HealReport, Limits, Recipe, Rules, find_flips, guard, heal, read_report, watch
-from healdag.healing.candidate import task_to_heal
+from healdag.healing.candidate import task_to_heal, weighted
 from healdag.healing.corrections import Correction
 from healdag.healing.flips import page
 from healdag.healing.gate import judge, paired_bound, passes_golden, passing_rate, sign_test
 from healdag.healing.mix import hold_out, replay
 from healdag.healing.screen import screen
-from healdag.healing.state import HOLDER, STAGING, STATE, healing, read_state
+from healdag.healing.state import HOLDER, STAGING, STATE, healing, read_state, write_state
 from healdag.predictors.fake import FakePredictor
 from healdag.store import DecisionLog, read_decisions
 from healdag.store.feedback import FeedbackEvent, FeedbackStore, text_key
 from healdag.training.data import golden_rows, load_split
 from healdag.training.datasets import Example
 from healdag.training.evaluation.candidates import find
+from healdag.training.tasks import load_task
 
 from .tickets import COLUMNS, LABELS, VAGUE, invoke, run, tickets, write
 
@@ -317,6 +318,114 @@ def test_a_killed_holder_blocks_nobody(models: Path) -> None:
     assert not (models / "tickets" / HOLDER).exists()
 
 
+KILLED = """
+import json, os, pathlib, signal, sys
+from healdag.artifacts import current_version
+from healdag.healing import heal
+from healdag.store.feedback import FeedbackStore
+
+models, feedback, golden = map(pathlib.Path, sys.argv[1:4])
+steps = [("open", ".skops"), ("os.rename", "1.1.0"), ("shutil.rmtree", ".healing/tickets")]
+
+
+def deadly(kind, name):
+    def look(event, found):
+        if event == kind and str(found[0]).endswith(name) and ".healing" in str(found[0]):
+            if event != "open" or "w" in str(found[1]):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(look)
+
+
+def run(step):
+    child = os.fork()
+    if child == 0:
+        if step is not None:
+            deadly(*step)
+        store = FeedbackStore.open(feedback, text="store")
+        report = heal("tickets", feedback=store, models=models, golden=golden, text_column="body", label_column="tag")
+        print(json.dumps([report.outcome, report.candidate, list(report.notes)]), flush=True)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    there = sorted(path.parent.name for path in (models / "tickets").glob("*/manifest.json"))
+    print(json.dumps([os.waitstatus_to_exitcode(status), current_version(models / "tickets"), there]))
+
+
+for step in steps:
+    run(step)
+    sys.stdout.flush()
+run(None)
+run(None)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_a_heal_that_is_killed_blocks_nothing_and_is_completed(models: Path, golden: Path, tmp_path: Path) -> None:
+    store = FeedbackStore.open(tmp_path / "feedback.db", text="store")
+    correct(store, hall(120, seed=2))
+    before = content(models / "tickets" / "1.0.0")
+    arguments = [str(models), str(tmp_path / "feedback.db"), str(golden)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *killed, completed, _, nothing, _ = [json.loads(line) for line in done.stdout.splitlines()]
+    # While it writes; before the candidate is a version; when it is one, which has passed the gate.
+    assert killed == [[-9, "1.0.0", ["1.0.0"]]] * 2 + [[-9, "1.0.0", ["1.0.0", "1.1.0"]]]
+    outcome, version, notes = completed
+    assert (outcome, version, current_version(models / "tickets")) == ("promoted", "1.1.0", "1.1.0")
+    assert "was interrupted before it was in use" in notes[-1]
+    assert [line.new for line in read_history(models / "tickets")][-1] == "1.1.0"
+    assert nothing[0] == "nothing_new"
+    assert content(models / "tickets" / "1.0.0") == before
+    assert read_state(models / "tickets").promoting == ""
+    assert not (models / "tickets" / HOLDER).exists()
+    store.close()
+
+
+@pytest.mark.parametrize("since", ["promoted", "another", "gone", "damaged"])
+def test_what_an_interrupted_heal_has_left_is_looked_at_again(
+    since: str, healed: Path, store: FeedbackStore, golden: Path
+) -> None:
+    """1.1.0 has passed the gate; what has happened since decides."""
+    place = healed / "tickets"
+    known = read_state(place)
+    write_state(place, known.model_copy(update={"promoting": "1.1.0"}))
+    if since != "promoted":
+        (place / "current").write_text("1.0.0\n", encoding="utf-8")
+    if since == "another":
+        shutil.copytree(place / "1.0.0", place / "1.0.1")
+        manifest = place / "1.0.1" / "manifest.json"
+        manifest.write_text(manifest.read_text(encoding="utf-8").replace('"1.0.0"', '"1.0.1"'), encoding="utf-8")
+        promote(healed, "tickets", "1.0.1")
+    elif since == "gone":
+        shutil.rmtree(place / "1.1.0")
+    elif since == "damaged":
+        (place / "1.1.0" / "model.skops").write_bytes(b"half")
+    looked = heal("tickets", feedback=store, **options(golden), dry_run=True)
+    assert any("a heal puts it into use first" in note for note in looked.notes) is (since == "damaged")
+    assert read_state(place).promoting == "1.1.0"  # a look changes nothing
+    if since == "damaged":
+        with pytest.raises(ArtifactError, match="not the file that was trained"):
+            heal("tickets", feedback=store, **options(golden))
+    elif since == "gone":
+        assert heal("tickets", feedback=store, **options(golden)).outcome == "promoted"  # made once more
+    else:
+        assert heal("tickets", feedback=store, **options(golden)).outcome == "nothing_new"
+    then = {"promoted": "1.1.0", "another": "1.0.1", "gone": "1.1.0", "damaged": "1.0.0"}
+    assert current_version(place) == then[since]
+    assert read_state(place).promoting == ""
+    assert read_state(place).tried == ("" if since == "damaged" else known.tried)
+
+
+def test_the_watcher_completes_it(healed: Path, store: FeedbackStore, golden: Path) -> None:
+    place, told = healed / "tickets", []
+    write_state(place, read_state(place).model_copy(update={"promoting": "1.1.0"}))
+    (place / "current").write_text("1.0.0\n", encoding="utf-8")
+    (place / "history.jsonl").unlink()
+    assert watch("tickets", feedback=store, every=0.01, rounds=2, told=told.append, guarded=False) == 1
+    assert [(report.outcome, report.candidate) for report in told] == [("promoted", "1.1.0")]
+    assert current_version(place) == "1.1.0"
+
+
 def test_what_cannot_be_healed_says_what_to_do(
     models: Path, store: FeedbackStore, golden: Path, tmp_path: Path
 ) -> None:
@@ -391,8 +500,18 @@ def test_an_adapter_starts_from_the_incumbent(
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("manifest.json")]
     assert {manifest["version"] for manifest in manifests} == {"1.1.0"}
     info = json.loads((folder / "training_info.json").read_text(encoding="utf-8"))
-    assert info["task"]["training"]["learning_rate"] == pytest.approx(0.01)
+    assert info["task"]["training"]["learning_rate"] == pytest.approx(0.005)
+    assert info["rows"] == 40 + 4 * report.counts["learned"]  # a correction counts four times
     assert TrainingSettings.model_validate(info["first_training"]).learning_rate == 0.02
+
+
+def test_a_correction_counts_several_times_where_an_adapter_learns() -> None:
+    ones, known = [Example("a", ("joy",)), Example("b", ("fear",))], load_task("emotion")
+    assert weighted(known, ones, Recipe(weight=3)) == [*ones, *ones, *ones]
+    scratch = known.model_copy(update={"training": known.training.model_copy(update={"method": "tfidf_lr"})})
+    assert weighted(scratch, ones, Recipe(weight=3)) == ones
+    with pytest.raises(ConfigError, match="weight=0: a correction counts once at least"):
+        Recipe(weight=0)
 
 
 # screening

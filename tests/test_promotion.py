@@ -20,6 +20,7 @@ from healdag import create_classifier
 from healdag.artifacts import (
     Change,
     champions,
+    covered_files,
     current_version,
     find_artifact,
     make_current,
@@ -230,6 +231,49 @@ def test_a_pointer_that_was_written_by_hand_is_remembered(models: Path) -> None:
     assert champions(read_history(models / "mood"), in_use(models)) == ["1.0.0", "1.1.0", "1.10.0"]
     assert rollback(models, "mood").new == "1.1.0"
     assert rollback(models, "mood").new == "1.0.0"
+
+
+def certify(folder: Path, *errors: float, **fields: Any) -> None:
+    """A certificate that covers the files that are there."""
+    budgets = [
+        {"max_error": error, "certainty": 0.95, "threshold": 0.5, "accepted": 9, "errors": 0, "bound": error}
+        | {"coverage": 0.5}
+        for error in errors
+    ]
+    content = {"task": "mood", "version": folder.name, "date": "2026-01-02", "method": "exact", "n": 40, "data": "own"}
+    content |= {"data_sha256": "0", "covers": covered_files(folder, None), "budgets": budgets, **fields}
+    (folder / "certificate.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_promises_that_are_lost_are_said(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = models / "mood"
+    scores = {"warm": [0.1], "cold": [0.2]}
+    certify(place / "1.0.0", 0.05, 0.1, scores=scores)
+    promote(models, "mood", "1.1.0", dry_run=True)
+    assert caplog.messages[0].startswith(
+        "mood 1.1.0 has no certificate for what 1.0.0 promises: max_error=0.05, max_error=0.1, label_set. "
+    )
+    assert "healdag certify mood@1.1.0 --data FILE" in caplog.messages[0]
+    assert promote(models, "mood", "1.1.0") is not None  # it is said, and done
+    caplog.clear()
+    promote(models, "mood", "1.10.0")  # 1.1.0 had none to lose
+    assert caplog.messages == []
+    certify(place / "1.10.0", 0.04, scores=scores)
+    rollback(models, "mood", to="1.0.0")
+    assert ["1.10.0 promises: max_error=0.04. " in message for message in caplog.messages] == [True]
+    caplog.clear()
+    promote(models, "mood", "1.10.0")  # what keeps 0.04 keeps 0.05 and 0.1
+    assert caplog.messages == []
+
+
+def test_a_certificate_that_has_lapsed_promises_nothing(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certify(models / "mood" / "1.0.0", 0.05, covers={"manifest.json": "0"})
+    promote(models, "mood", "1.1.0")
+    assert caplog.messages == []
+    certify(models / "mood" / "1.1.0", 0.05)
+    certify(models / "mood" / "1.10.0", 0.05, covers={"manifest.json": "0"})
+    promote(models, "mood", "1.10.0")
+    assert ["max_error=0.05" in message for message in caplog.messages] == [True]
 
 
 def test_a_dry_run_writes_nothing(models: Path) -> None:
@@ -490,6 +534,37 @@ def test_a_full_disk_changes_nothing(models: Path, monkeypatch: pytest.MonkeyPat
 
 
 # Classifiers that run
+
+
+@pytest.mark.parametrize("step", ["may_fall_back", "settle", "read_policy"])
+def test_a_swap_while_a_graph_is_built_mixes_no_versions(
+    step: str, loadable: Path, make_tfidf: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from healdag.graph import factory
+
+    for version in ("1.0.0", "1.1.0"):
+        path = loadable / "mood" / version / "manifest.json"
+        path.write_text(path.read_text(encoding="utf-8").replace('"kind"', '"sarcasm": true, "kind"'), encoding="utf-8")
+        make_tfidf(loadable / "sarcasm" / version, {"oh great": "sarcastic", "fine": "not_sarcastic"}, task="sarcasm")
+    make_current(loadable, "sarcasm", "1.0.0")
+    genuine = getattr(factory, step)
+
+    def swapping(*arguments: Any) -> Any:
+        found = genuine(*arguments)
+        for task in ("mood", "sarcasm"):
+            promote(loadable, task, "1.1.0")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(factory, step, swapping)
+        classifier = create_classifier("mood")
+    detector = classifier.nodes.sarcasm.detector
+    assert (classifier.model_version, classifier.nodes.classify.primary.version) == ("mood/1.0.0", "mood/1.0.0")
+    assert detector is not None
+    # Of both what was in use when it was looked up, once.
+    assert detector.version == ("sarcasm/1.1.0" if step == "may_fall_back" else "sarcasm/1.0.0")
+    assert classifier.reload_if_changed()
+    assert classifier.model_version == "mood/1.1.0"
 
 
 def test_running_classifiers_take_it_over_without_dropping_a_call(loadable: Path) -> None:

@@ -364,6 +364,12 @@ def certify(folder: Path, **fields: Any) -> None:
         Budget(
             max_error=0.5, certainty=0.95, label="joy", threshold=0.7, accepted=9, errors=1, bound=0.4, coverage=0.09
         ),
+        *(
+            Budget(
+                max_error=0.1, certainty=0.95, label=label, threshold=None, accepted=0, errors=0, bound=1, coverage=0
+            )
+            for label in ("joy", "anger")
+        ),
     ]
     content = {
         "task": "mood",
@@ -390,6 +396,8 @@ def test_a_certified_budget_is_marked(artefact: Path, moods: Path, tmp_path: Pat
     assert "1 certified budgets marked" in " ".join(page.values("aria-label"))
     for said in ("Certificate of 2026-01-02, from 100 rows (other.csv", "none holds", "3 of 40", "all of moods.csv"):
         assert said in page.text, said
+    assert page.text.count("none holds") == 2  # of all answers; and one line for the labels with the same budget
+    assert "joy, anger" in page.text
 
 
 def test_a_certificate_that_does_not_hold_is_not_drawn(artefact: Path, moods: Path, tmp_path: Path) -> None:

@@ -364,6 +364,39 @@ class TestAnotherModelSince:
         assert new.answer(pending.decision_id, "fear").final_label == "fear"
         assert new.classify("one").source == "memory"
 
+    def test_the_correction_has_the_labels_that_were_asked_for(self) -> None:
+        old, new = self.two()
+        one, two = old.classify_many(["one", "two"])
+        new.answer(one.decision_id, "joy", by="ann")
+        new.correct("three", "relief")
+        new.answer(two.decision_id, "fear")
+        asked, corrected, both = new.feedback.events()
+        assert (asked.label, asked.labels, asked.model_version) == ("joy", LABELS, "fake/1")
+        assert (corrected.label, corrected.labels) == ("relief", ("fear", "relief"))
+        assert (both.label, both.labels) == ("fear", LABELS)
+
+    def test_a_label_that_there_was_not_is_not_denied(self) -> None:
+        saver = InMemorySaver()
+        old = several(checkpointer=saver)
+        more = FakePredictor(("toxic", "insult", "spam"), default={"spam": 0.95}, multi_label=True, version="new/2")
+        new = several(checkpointer=saver, primary=more, threshold=0.1)
+        pending = old.classify("buy now")
+        assert new.answer(pending.decision_id, []).final_label == []
+        assert next(new.feedback.events()).labels == ("toxic", "insult", "threat")
+        again = new.classify("buy now")  # of spam nobody was asked
+        assert (again.final_label, again.source) == (["spam"], "model")
+
+    def test_of_the_other_form(self) -> None:
+        saver = InMemorySaver()
+        one, lists = make(checkpointer=saver), several(checkpointer=saver)
+        pending = one.classify("one")
+        assert lists.answer(pending.decision_id, "anger").final_label == "anger"
+        assert lists.classify("one").source == "pending"  # it is no answer of this model
+        assert next(lists.feedback.events()).label == "anger"
+        other = lists.classify("two")
+        assert one.answer(other.decision_id, ["insult"]).final_label == ["insult"]
+        assert one.classify("two").source == "pending"
+
     def test_through_the_graph(self) -> None:
         old, new = self.two()
         run: Any = {"configurable": {"thread_id": "mine"}}
@@ -528,16 +561,44 @@ class TestSqlite:
             other.execute("BEGIN IMMEDIATE")
             assert texts(classifier.pending()) == ["one"]
             locked = r"cannot use the queue '.*review\.db': database is locked, for more than 0.05 seconds; end the"
-            for call in (
-                lambda: classifier.answer(pending.decision_id, "joy"),
-                lambda: classifier.classify("two"),
-                lambda: asyncio.run(classifier.aclassify("two")),
-            ):
-                with pytest.raises(StoreError, match=locked):
-                    call()
+            with pytest.raises(StoreError, match=locked):
+                classifier.answer(pending.decision_id, "joy")
             other.execute("ROLLBACK")
         assert texts(classifier.pending()) == ["one"]
         assert classifier.answer(pending.decision_id, "joy").final_label == "joy"
+
+    @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    def test_a_locked_database_costs_questions_and_no_answers(
+        self, lock: str, asynchronous: bool, queue: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log = tmp_path / "log.jsonl"
+        classifier = make(checkpointer=SqliteQueue(Path(queue), busy=0.05), log=log)
+
+        def ask(*given: str) -> Any:
+            call = classifier.aclassify_many(given) if asynchronous else classifier.classify_many(given)
+            return asyncio.run(call) if asynchronous else call
+
+        with closing(sqlite3.connect(queue, isolation_level=None)) as other:
+            other.execute(f"BEGIN {lock}")
+            sure, unsure, odd = ask("sure", "one", "odd")
+            (alone,) = ask("sure too")
+            other.execute("ROLLBACK")
+        assert (sure.final_label, sure.source, sure.confidence) == ("joy", "model", 0.95)
+        assert (alone.final_label, alone.source) == ("anger", "model")
+        for result in (unsure, odd):  # not pending: nobody could answer them
+            assert (result.final_label, result.confidence, result.source) == (None, None, "abstain")
+            assert result.attempts[-1].by == "review"
+            assert "database is locked" in str(result.attempts[-1].error)
+        assert (unsure.reasons, unsure.probabilities) == (("low_confidence",), pytest.approx(UNSURE))
+        assert ["doubtful texts come back without an answer" in message for message in caplog.messages] == [True]
+        assert classifier.pending() == []
+        assert [row.id for row in read_decisions(log)] == [
+            result.decision_id for result in (sure, unsure, odd, alone)
+        ]  # each once
+        assert classifier.correct(unsure.decision_id, "fear").text_sha256
+        assert ask("odd")[0].source == "pending"
+        assert len(classifier.pending()) == 1
 
     def test_somebody_answers_for_long(self, queue: str) -> None:
         classifier = make(checkpointer=SqliteQueue(Path(queue), busy=0.05))
@@ -552,8 +613,10 @@ class TestSqlite:
         classifier = make(checkpointer=saver)
         pages = saver.conn.execute("PRAGMA page_count").fetchone()[0]
         saver.conn.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(StoreError, match=r"database or disk is full; make room on the disk, then try again"):
-            classifier.classify_many([f"{i} " * 500 for i in range(50)])
+        *long, sure = classifier.classify_many([*(f"{i} " * 500 for i in range(50)), "sure"])
+        assert (sure.final_label, {result.source for result in long}) == ("joy", {"abstain"})
+        full = "database or disk is full; make room on the disk, then try again"
+        assert all(full in str(result.attempts[-1].error) for result in long)
         saver.conn.execute("PRAGMA max_page_count = 1073741823")
         classifier.classify("one")
         assert texts(classifier.pending()) == ["one"]
@@ -638,6 +701,30 @@ class TestPostgres:
         assert texts(second.pending()) == ["one"]
         second.answer(second.pending()[0].decision_id, "fear")
         assert (first.pending(), kept(first.graph.checkpointer)) == ([], 0)
+
+    @pytest.mark.skipif("HEALDAG_TEST_POSTGRES" not in os.environ, reason="HEALDAG_TEST_POSTGRES names no database")
+    def test_connections_that_the_server_has_closed(self) -> None:
+        import psycopg
+
+        url = os.environ["HEALDAG_TEST_POSTGRES"]
+        classifier = make(checkpointer=url, task="review-test")
+
+        def close() -> None:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                    " AND datname = current_database()"
+                )
+
+        classifier.classify("one")
+        close()
+        assert [result.source for result in classifier.classify_many(["sure", "two"])] == ["model", "pending"]
+        close()
+        assert sorted(texts(classifier.pending())) == ["one", "two"]
+        for question in classifier.pending():
+            close()
+            assert classifier.answer(question.decision_id, "joy").source == "human"
+        assert classifier.pending() == []
 
 
 # the command

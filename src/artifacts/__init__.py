@@ -15,7 +15,7 @@ from .calibration import UNCALIBRATED, Calibration
 from .certificate import Budget, Certificate, covered_files, read_certificate, verify_certificate
 from .confidence import ConfidenceModel, read_confidence
 from .exports import Checks, Export, Exported, Fp32Check, Int8Check, Precision, find_export
-from .fallback import baselines, intended, stand_ins
+from .fallback import baselines, file_marks, intended, stand_ins
 from .files import (
     CERTIFICATE,
     CONFIDENCE,
@@ -24,6 +24,7 @@ from .files import (
     POLICY,
     PROFILE,
     WEIGHTS,
+    read_form,
     read_json,
     replacing,
     sha256,
@@ -34,7 +35,7 @@ from .places import available_tasks, find_artifact, models_roots, pointer_marks,
 from .pointer import HISTORY, Change, champions, current_version, read_history, write_whole
 from .policy import BackupPolicy, FirstStage, Policy, Rule, read_policy
 from .profile import Histogram, Profile, read_profile
-from .promotion import check_whole, is_newer, make_current, promote, rollback, version_key
+from .promotion import check_whole, is_newer, make_current, promote, rollback, rollback_target, version_key
 
 __all__ = [
     "CERTIFICATE",
@@ -73,6 +74,7 @@ __all__ = [
     "check_whole",
     "covered_files",
     "current_version",
+    "file_marks",
     "find_artifact",
     "find_export",
     "intended",
@@ -83,6 +85,7 @@ __all__ = [
     "promote",
     "read_certificate",
     "read_confidence",
+    "read_form",
     "read_history",
     "read_json",
     "read_manifest",
@@ -92,6 +95,7 @@ __all__ = [
     "replacing",
     "resolve_base",
     "rollback",
+    "rollback_target",
     "root_of",
     "sha256",
     "stand_ins",

@@ -57,6 +57,19 @@ class Certificate(BaseModel):
         ]
         return max(fitting, key=lambda budget: budget.coverage, default=None)
 
+    def rows(self) -> list[tuple[Budget, tuple[str, ...]]]:
+        """The budgets in their order, each with the labels whose answers it is for, () for all answers together.
+
+        Of those that no answer can be given under, all labels with the same one stand together.
+        """
+        rows: dict[object, tuple[Budget, tuple[str, ...]]] = {}
+        for budget in self.budgets:
+            shared = budget.label is not None and budget.threshold is None
+            key = (budget.max_error, budget.certainty) if shared else budget
+            first, labels = rows.get(key, (budget, ()))
+            rows[key] = (first, labels if budget.label is None else (*labels, budget.label))
+        return list(rows.values())
+
 
 def read_certificate(folder: Path) -> Certificate | None:
     """The artefact's certificate, not yet held against the files; None where it has none.
@@ -65,6 +78,21 @@ def read_certificate(folder: Path) -> Certificate | None:
         ArtifactError: the file is not valid.
     """
     return read_form(folder / CERTIFICATE, Certificate, "certificate")
+
+
+def lost_promises(before: Certificate | None, after: Certificate | None) -> list[str]:
+    """What the first certificate promises and the second does not, in words."""
+    if before is None:
+        return []
+    made = [one for one in before.budgets if one.threshold is not None]
+    lost = [one for one in made if after is None or after.budget(one.max_error, one.certainty, one.label) is None]
+    words = [
+        f"max_error={one.max_error:g}" + (f" for {one.label!r}" if one.label is not None else "")
+        for one in sorted(lost, key=lambda one: (one.label is not None, one.label or "", one.max_error))
+    ]
+    if before.scores and (after is None or not after.scores):
+        words.append("label_set")
+    return list(dict.fromkeys(words))
 
 
 def covered_files(folder: Path, detector: Path | None) -> dict[str, str]:

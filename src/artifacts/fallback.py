@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from .files import MANIFEST
+from .files import CURRENT, MANIFEST
 from .manifest import Manifest
-from .places import models_roots
+from .places import Mark, models_roots
 from .pointer import champions, current_version, read_history
 from .promotion import is_newer, version_key
 
@@ -22,6 +24,24 @@ def intended(task: str) -> Path | None:
         if version is not None:
             return root / task / version
     return None
+
+
+def file_marks(tasks: Iterable[str] | None = None) -> dict[str, Mark]:
+    """What changes when a file of a task's current version is restored: per task its files and when they were written.
+
+    Args:
+        tasks: Those to look at; None: all that there are.
+    """
+    named = {path.parent.name for root in models_roots() for path in root.glob(f"*/{CURRENT}")}
+    marks: dict[str, Mark] = {}
+    for task in sorted(named) if tasks is None else tasks:
+        folder, found = intended(task), []
+        for path in sorted(folder.rglob("*")) if folder is not None else ():
+            with suppress(FileNotFoundError):
+                seen = path.stat()
+                found.append((str(path), seen.st_ino, seen.st_mtime_ns))
+        marks[task] = tuple(found)
+    return marks
 
 
 def stand_ins(folder: Path) -> list[Path]:

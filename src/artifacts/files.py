@@ -76,11 +76,12 @@ def read_json(path: Path) -> Any:
 _Form = TypeVar("_Form", bound=BaseModel)
 
 
-def read_form(path: Path, form: type[_Form], name: str) -> _Form | None:
+def read_form(path: Path, form: type[_Form], name: str, advice: str = "") -> _Form | None:
     """Content of a JSON file of an artefact in its form; None where there is no such file.
 
     Args:
         name: What it is called in the error.
+        advice: What to do then.
 
     Raises:
         ArtifactError: the file is not valid.
@@ -90,4 +91,5 @@ def read_form(path: Path, form: type[_Form], name: str) -> _Form | None:
     try:
         return form.model_validate(read_json(path))
     except ValidationError as error:
-        raise ArtifactError(f"{str(path)!r} is not a valid {name}: {error}") from None
+        why = f"{str(error).splitlines()[0]}; {advice}" if advice else str(error)
+        raise ArtifactError(f"{str(path)!r} is not a valid {name}: {why}") from None

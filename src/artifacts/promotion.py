@@ -14,10 +14,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..errors import ArtifactError, UsageError
-from .certificate import read_certificate
+from .certificate import Certificate, covered_files, lost_promises, read_certificate, verify_certificate
 from .confidence import read_confidence
 from .files import MANIFEST
 from .manifest import Manifest, read_manifest
+from .places import find_artifact
 from .pointer import Change, champions, current_version, locked, move, read_history, touch
 from .policy import read_policy
 
@@ -72,6 +73,9 @@ def promote(
 ) -> Change | None:
     """Puts ``models/<task>/<version>`` into use.
 
+    Where the version in use promises error budgets or label sets that this one has no certificate for, a warning in the
+    log says which.
+
     Args:
         models: A folder of models.
         allow_older: Also where it is not newer, by semantic version, than the one in use.
@@ -106,6 +110,7 @@ def promote(
     planned = check()
     if trial is not None:
         trial(folder)
+    _warn_of_promises(place, planned)
     if dry_run:
         return planned
     with locked(models, f"promotes {task} {version}", timeout=timeout):
@@ -149,6 +154,7 @@ def rollback(
     planned = check()
     if trial is not None:
         trial(place / planned.new)
+    _warn_of_promises(place, planned)
     if dry_run:
         return planned
     with locked(models, f"rolls {task} back to {planned.new}", timeout=timeout):
@@ -239,10 +245,50 @@ def _check_labels(candidate: Manifest, champion: Path) -> None:
     )
 
 
+def rollback_target(place: Path) -> str | None:
+    """The version that a rollback of ``models/<task>`` goes back to, by its history; None where none is there."""
+    return next(iter(_before(place, champions(read_history(place), current_version(place)))), None)
+
+
+def _before(place: Path, stack: list[str]) -> list[str]:
+    """Those of the versions before the one in use that are there, the latest first."""
+    earlier = dict.fromkeys(reversed(stack[:-1]))
+    return [version for version in earlier if (place / version / MANIFEST).is_file() and version != stack[-1]]
+
+
+def _warn_of_promises(place: Path, change: Change | None) -> None:
+    """Says which promises of the version in use the new one has no certificate for."""
+    if change is None or change.old is None:
+        return
+    lost = lost_promises(_holding(place / change.old), _holding(place / change.new))
+    if lost:
+        log.warning(
+            "%s %s has no certificate for what %s promises: %s. Classifiers that ask for that do not load it; those "
+            "that run stay with %s. To certify it with labelled texts: healdag certify %s@%s --data FILE",
+            *(place.name, change.new, change.old, ", ".join(lost), change.old, place.name, change.new),
+        )
+
+
+def _holding(folder: Path) -> Certificate | None:
+    """The version's certificate; None where it has none that covers the files that there are."""
+    try:
+        certificate = read_certificate(folder)
+        if certificate is None:
+            return None
+        detector = None
+        if Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8")).sarcasm:
+            place = folder.parents[1] / "sarcasm"  # beside it, or else where models are looked for
+            version = current_version(place)
+            detector = place / version if version is not None else find_artifact("sarcasm")
+        verify_certificate(certificate, covered_files(folder, detector), folder)
+    except (ArtifactError, UsageError, OSError, ValueError):  # of the version in use, which may be damaged
+        return None
+    return certificate
+
+
 def _target(place: Path, stack: list[str], to: str | None) -> str:
     """The version that a rollback goes to."""
-    before = list(dict.fromkeys(reversed(stack[:-1])))  # the latest first
-    there = [version for version in before if (place / version / MANIFEST).is_file() and version != stack[-1]]
+    before, there = list(dict.fromkeys(reversed(stack[:-1]))), _before(place, stack)
     others = f"; still there, of those before: {', '.join(there)} (--to VERSION)" if there else ""
     if not before:
         raise UsageError(

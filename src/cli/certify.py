@@ -82,8 +82,8 @@ def certify(
 
 def _print(made: Certificate, folder: Path) -> None:
     shown = table(f"{made.task} {made.version}, {made.n:,} rows", "budget", "threshold", "answered", "wrong", "bound")
-    for budget in made.budgets:
-        name = f"{budget.max_error:g}" + (f" {budget.label}" if budget.label is not None else "")
+    for budget, labels in made.rows():
+        name = " ".join((f"{budget.max_error:g}", ", ".join(labels))).rstrip()
         if budget.threshold is None:
             shown.add_row(plain(name), "none holds", "0.0 %", "-", "-")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -65,27 +66,54 @@ def prune(
     ] = None,
     keep: Annotated[
         int | None,
-        typer.Option("--keep", min=1, help="Versions of each task to keep, the newest and the current one among them."),
+        typer.Option(
+            "--keep", min=1, help="Versions of each task to keep; the one in use, and the one before it, always are."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Delete checkpoints of interrupted trainings and half-written folders; with --keep old versions too.
+    """Delete what interrupted trainings and heals left; with --keep old versions too.
 
     An interrupted training cannot be resumed afterwards.
     """
+    from ..artifacts.pointer import locked
     from .train import default_models
 
     root = folder if folder is not None else default_models()
-    doomed = leftovers(root) + (old_versions(root, keep) if keep is not None else [])
-    for path in doomed:
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        console().print(
-            plain(f"{'would delete' if dry_run else 'deleted'} {path} ({size / 1e6:.1f} MB)"), soft_wrap=True
-        )
-        if not dry_run:
-            shutil.rmtree(path)
-    if not doomed:
+    unfinished = staged(root)
+    # No version comes into use while it is deleted.
+    with locked(root, "deletes old versions") if keep is not None and root.is_dir() and not dry_run else nullcontext():
+        doomed = leftovers(root) + (old_versions(root, keep) if keep is not None else [])
+        for path in doomed:
+            _delete(path, dry_run=dry_run)
+    for path in unfinished:
+        with _not_healing(root / path.name, dry_run=dry_run):
+            _delete(path, dry_run=dry_run)
+        with suppress(OSError):  # others are in it
+            path.parent.rmdir()
+    if not doomed and not unfinished:
         report(f"nothing to delete in {str(root)!r}", prefix="")
+
+
+def _delete(path: Path, *, dry_run: bool) -> None:
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    console().print(plain(f"{'would delete' if dry_run else 'deleted'} {path} ({size / 1e6:.1f} MB)"), soft_wrap=True)
+    if not dry_run:
+        shutil.rmtree(path)
+
+
+def _not_healing(place: Path, *, dry_run: bool) -> AbstractContextManager[None]:
+    """While nobody heals the task in ``models/<task>``."""
+    from ..healing.state import healing
+
+    return nullcontext() if dry_run or not place.is_dir() else healing(place)
+
+
+def staged(root: Path) -> list[Path]:
+    """Folders, one for each task, with the candidates that heals in ``root`` have begun."""
+    from ..healing.state import STAGING
+
+    return sorted(path for path in (root / STAGING).glob("*") if path.is_dir())
 
 
 def leftovers(root: Path) -> list[Path]:
@@ -94,14 +122,18 @@ def leftovers(root: Path) -> list[Path]:
 
 
 def old_versions(root: Path, keep: int) -> list[Path]:
-    """Folders of all but the newest ``keep`` versions of each task; the current one is never among them."""
+    """Folders of all but the newest ``keep`` versions of each task.
+
+    The one in use is never among them, nor the one that a rollback goes to, by the history.
+    """
+    from ..artifacts import rollback_target
     from ..training.versions import current_version, versions
 
     doomed = []
     for task in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []:
-        current = current_version(task)
-        others = [version for version in versions(task) if version != current]
-        doomed += [task / version for version in others[: max(0, len(others) + (current is not None) - keep)]]
+        kept = {current_version(task), rollback_target(task)} - {None}
+        others = [version for version in versions(task) if version not in kept]
+        doomed += [task / version for version in others[: max(0, len(others) + len(kept) - keep)]]
     return doomed
 
 

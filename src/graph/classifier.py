@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -17,8 +18,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
-from ..artifacts import pointer_marks
-from ..errors import InputError, UsageError
+from ..artifacts import file_marks, pointer_marks
+from ..errors import InputError, StoreError, UsageError
 from ..nodes import BY_CALLER, RUN_PREFIX, Decider
 from ..nodes.records import Label
 from ..schema import Classification, Question
@@ -29,6 +30,7 @@ from .explain import explain
 from .gain import Order, arrange, check_order
 from .learning import Case, Learned, find_case, learn
 from .many import CHUNK, check_many, chunks, deliver, parts, sift, weave
+from .unqueued import run_unqueued
 from .waiting import Run, aforget, find_run, forget, hold, thread_config, waiting_runs
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 ANSWER_KEYS = ("final_label", "confidence", "source")
 INTERRUPT = "__interrupt__"
 """LangGraph's key in the output of a run that paused."""
+
+log = logging.getLogger("healdag")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Classifier:
         self._build = build
         self._learned = learned if learned is not None else Learned.in_memory()
         self._reloading = threading.Lock()
+        self._queue_fails = False
         self._load(start)
         self._batcher = Batcher(self._run_together) if batching else None
 
@@ -271,7 +276,8 @@ class Classifier:
             given = Decider(tuple(question["labels"]), multi_label=question["multi_label"]).check(label)
             shown = question["top"][0] if question["top"] and not question["multi_label"] else {}
             said = (shown.get("label"), shown.get("probability"))
-            case = Case(question["text"], decision_id, *said, question.get("model_version"))
+            asker = (question.get("model_version"), tuple(question["labels"]))
+            case = Case(question["text"], decision_id, *said, *asker)
             learn(engine.nodes, self._learned.place, case, given, by)
             return self._resume(engine, run, decision_id, given)
 
@@ -351,7 +357,10 @@ class Classifier:
         return self._learned.place.open()
 
     def reload(self) -> None:
-        """Loads the task's current artefact anew; runs in flight finish on the old one, which stays if this fails."""
+        """Loads the task's current artefact anew; runs in flight finish on the old one, which stays if this fails.
+
+        What was missing or damaged at the start and is restored by now is in use again.
+        """
         with self._reloading:  # two at once could end with the older of two versions
             self._load()
 
@@ -359,8 +368,10 @@ class Classifier:
         """Reloads where another version was promoted, or rolled back to, since the models were read.
 
         It looks at the inode and the time of ``models/<task>/current``, and of the sarcasm detector's where there is
-        one. While another thread reloads, it returns at once. Where the new version cannot be loaded, it raises what
-        :meth:`reload` does, once per change, and the old one stays.
+        one. Where the graph makes do, since a model could not be loaded at the start, it looks at the files of the
+        current versions too: once they are restored they are taken. While another thread reloads, it returns at once.
+        Where the new version cannot be loaded, it raises what :meth:`reload` does, once per change, and the old one
+        stays.
 
         Returns:
             Whether it has reloaded.
@@ -428,13 +439,18 @@ class Classifier:
         )
 
     def _load(self, build: Callable[[], Engine] | None = None) -> None:
-        self._seen = pointer_marks()  # before the models are read: what changes meanwhile has changed
+        # Before the models are read: what changes meanwhile has changed.
+        self._seen, self._files = pointer_marks(), file_marks()
         self._engine = (build or self._build)()
 
     def _changed(self) -> bool:
-        tasks = [self._engine.task] + ["sarcasm"] * (self._engine.nodes.sarcasm.detector is not None)
+        nodes = self._engine.nodes
+        makeshift = bool(nodes.notes)  # something could not be loaded: it may be restored where it is
+        tasks = [self._engine.task] + ["sarcasm"] * (makeshift or nodes.sarcasm.detector is not None)
         marks = pointer_marks(tasks)
-        return any(marks.get(task) != self._seen.get(task) for task in tasks)
+        if any(marks.get(task) != self._seen.get(task) for task in tasks):
+            return True
+        return makeshift and any(found != self._files.get(task, ()) for task, found in file_marks(tasks).items())
 
     def _iterate(self, texts: Iterable[str], errors: str, chunk: int) -> Iterator[Any]:
         source, start = iter(texts), 0
@@ -481,7 +497,12 @@ class Classifier:
         return results[int(decision_id.rpartition(".")[2])]
 
     def _run(self, engine: Engine, texts: list[str]) -> list[Classification]:
-        output = engine.runner().invoke({"texts": texts}, config := _config(engine), **_durability(engine))
+        config = _config(engine)
+        try:
+            output = engine.runner().invoke({"texts": texts}, config, **_durability(engine))
+        except StoreError as error:
+            return self._run_unqueued(engine, texts, config, error)
+        self._queue_fails = False
         if INTERRUPT in output:
             return _collect(engine, output, engine.graph.get_state(config))
         results = _collect(engine, output, None)
@@ -497,12 +518,32 @@ class Classifier:
                 raise
             # LangGraph's synchronous checkpointers say so, before anything has run.
             return await asyncio.to_thread(self._run, engine, texts)
+        except StoreError as error:
+            return await asyncio.to_thread(self._run_unqueued, engine, texts, config, error)
+        self._queue_fails = False
         if INTERRUPT not in output:
             if isinstance(engine.graph.checkpointer, BaseCheckpointSaver):
                 await aforget(engine.graph.checkpointer, config["configurable"]["thread_id"])
             return _collect(engine, output, None)
         # A thread: what is final already is logged.
         return await asyncio.to_thread(_collect, engine, output, await engine.graph.aget_state(config))
+
+    def _run_unqueued(
+        self, engine: Engine, texts: list[str], config: RunnableConfig, error: StoreError
+    ) -> list[Classification]:
+        """Where the queue fails: that costs the questions, which is said on their rows, and no answer."""
+        if not engine.graph.checkpointer:
+            raise error
+        if not self._queue_fails:
+            log.warning("doubtful texts come back without an answer, since they cannot wait: %s", error)
+        self._queue_fails = True
+        recent = self._learned.recent
+        logged = recent.get(f"{config['configurable']['thread_id']}.0") is not None  # it had come to its end
+        rows = run_unqueued(engine.graph, engine.nodes.finalize, texts, config, error)
+        recent.add(rows)
+        if engine.nodes.log is not None and not logged:
+            engine.nodes.log.write_final(rows, None)
+        return [Classification.model_validate(row) for row in rows]
 
     def _shared(self, engine: Engine) -> Batcher[Classification] | None:
         """The batcher; None where the call needs a run of its own, which can pause or which someone looks at."""

@@ -66,19 +66,22 @@ def first_that_loads(wanted: Path, settings: Settings, load: Callable[[Settings,
             do.
         ArtifactError: nothing can be loaded; the message says what is wrong with the current version.
     """
+
+    def made_of(folder: Path) -> Settings:  # and not of what the pointer may name by now
+        return settings.model_copy(update={"model": settings.model.model_copy(update={"task": str(folder)})})
+
     try:
         if not (wanted / MANIFEST).is_file():
             raise ArtifactError(f"{str(wanted)!r} holds no model, and {CURRENT!r} beside it names it")
-        return load(settings, False), None
+        return load(made_of(wanted), False), None
     except BaseModelNotFoundError:
         raise
     except (ArtifactError, OSError) as error:
         problem = error
     others = [*((folder, None) for folder in stand_ins(wanted)), *((path, path.name) for path in baselines(wanted))]
     for folder, baseline in others:
-        there = settings.model_copy(update={"model": settings.model.model_copy(update={"task": str(folder)})})
         try:
-            return load(there, baseline is not None), StandIn(wanted, problem, baseline)
+            return load(made_of(folder), baseline is not None), StandIn(wanted, problem, baseline)
         except (ArtifactError, ConfigError, OSError) as error:
             log.warning("%s cannot stand in for %s: %s", folder, wanted, error)
     raise problem

@@ -45,6 +45,7 @@ class Case:
         label: What had been answered, if that is known.
         confidence: Of that answer.
         model_version: Of the model that had answered.
+        labels: What there was to choose from, where another model had asked; None: what there is now.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Case:
     label: Label | None = None
     confidence: float | None = None
     model_version: str | None = None
+    labels: tuple[str, ...] | None = None
 
 
 class Recent:
@@ -139,7 +141,7 @@ def learn(nodes: Nodes, feedback: FeedbackPlace, case: Case, label: Label, by: s
     """Appends a correction, and has the memory answer by it from now on.
 
     Args:
-        label: In the task's form.
+        label: One of the labels of the model that had asked, or that is in use; in a multi-label task a list of them.
 
     Raises:
         StoreError: it cannot be written; then nothing has changed.
@@ -153,7 +155,7 @@ def learn(nodes: Nodes, feedback: FeedbackPlace, case: Case, label: Label, by: s
         task=corrections.task,
         text=prepared.clean,
         label=label,
-        labels=nodes.memory.decider.labels,
+        labels=case.labels if case.labels is not None else nodes.memory.decider.labels,
         previous_label=case.label,
         confidence=case.confidence,
         by=by,

@@ -37,6 +37,7 @@ class PostgresQueue(InThreads, PostgresSaver):
             timeout=BUSY_SECONDS,
             kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
             configure=_configure,
+            check=ConnectionPool.check_connection,  # the server may have been started anew since
             open=False,
         )
         try:

@@ -132,7 +132,7 @@ def train_candidate(
     """
     base = found.manifest.base.name if found.manifest.base is not None else None
     version = next_version(models / task.name, task.labels, base, trained=True)
-    healed = task.model_copy(update={"training": _settings(task.training, recipe)})
+    healed = task.model_copy(update={"training": settings_of(task.training, recipe)})
     folder = train(
         healed,
         source=source,
@@ -163,7 +163,8 @@ def admit(folder: Path, models: Path) -> Path:
     return place
 
 
-def _settings(training: TrainingSettings, recipe: Recipe) -> TrainingSettings:
+def settings_of(training: TrainingSettings, recipe: Recipe) -> TrainingSettings:
+    """How an adapter is trained further; a model of another kind is trained as it was at first."""
     if training.method != "lora":
         return training
     changes = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts import CURRENT, current_version, promote, root_of
-from ..errors import UsageError
+from ..artifacts import CURRENT, MANIFEST, current_version, promote, root_of
+from ..errors import ArtifactError, UsageError
 from ..graph import Classifier, create_classifier
 from ..store.feedback import FeedbackStore
 from ..training.tasks import Task
@@ -19,7 +19,7 @@ from .candidate import Recipe, admit, train_candidate
 from .corrections import Correction
 from .gate import Check, Limits, judge
 from .prepare import Asked, Prepared, prepare, tried
-from .report import HealReport, Outcome, screening_words, write_report
+from .report import HealReport, Outcome, read_report, screening_words, write_report
 from .screen import Rules
 from .state import State, healing, now, read_state, write_state
 
@@ -59,7 +59,8 @@ def heal(
     They are screened, a share of them is held out, the others train the version in use further, together with original
     training rows; the candidate is calibrated, certified and compared with the version in use as a whole graph (see
     :mod:`healdag.healing.gate`). One that is refused stays beside it, with ``heal_report.json``, and its corrections
-    count again in the next heal. What the version in use has learned is written in its own report: after a rollback its
+    count again in the next heal. One that passed when the heal was killed is put into use by the next one, before
+    anything else. What the version in use has learned is written in its own report: after a rollback its
     corrections are there to be learned again, but not before there are new ones.
 
     Args:
@@ -122,7 +123,10 @@ def heal(
     store, ours = opened(feedback)
     try:
         if dry_run:
-            return _report(prepare(asked, store), "dry_run")
+            left = interrupted(place, dry_run=True)
+            notes = (f"{_left_words(left)}; a heal puts it into use first",) if left is not None else ()
+            found = _report(prepare(asked, store), "dry_run")
+            return found.model_copy(update={"notes": (*found.notes, *notes)})
         with healing(place, wait=wait):
             return _Run(asked, limits or Limits(), by, command, announce)(store)
     finally:
@@ -172,6 +176,8 @@ class _Run:
 
     def __call__(self, store: FeedbackStore) -> HealReport:
         start, models = time.monotonic(), self.asked.place.parent
+        if (left := interrupted(self.asked.place)) is not None:
+            return self._complete(left)
         ready = prepare(self.asked, store)
         if ready.outcome is not None or ready.task is None:
             if ready.outcome == "nothing_left":  # to be tried again with more of them, not every minute
@@ -192,12 +198,28 @@ class _Run:
         outcome: Outcome = "refused" if failed else "promoted"
         report = _report(ready, outcome, candidate=candidate.name, checks=checks, seconds=seconds)
         write_report(candidate, report)
-        folder = admit(candidate, models)
-        self._remember(ready)  # first: a heal that is killed in between is not tried again and again
-        return report if failed else self._promote(folder, report, checks)
+        if failed:
+            admit(candidate, models)
+            self._remember(ready)
+            return report
+        self._remember(ready, promoting=candidate.name)  # first: what is killed from here on is completed by the next
+        report = self._promote(admit(candidate, models), report)
+        self._remember(ready)
+        return report
 
-    def _promote(self, folder: Path, report: HealReport, checks: Sequence[Check]) -> HealReport:
-        why = "; ".join(check.words for check in checks if check.name in ("golden", "fresh"))
+    def _complete(self, report: HealReport) -> HealReport:
+        """Puts the version of an interrupted heal into use."""
+        log.warning("%s", _left_words(report))
+        try:
+            report = self._promote(self.asked.place / str(report.candidate), report)
+        except ArtifactError:  # damaged since: the next heal is to make another one
+            _not_promoting(self.asked.place, tried=False)
+            raise
+        _not_promoting(self.asked.place)
+        return report.model_copy(update={"notes": (*report.notes, _left_words(report))})
+
+    def _promote(self, folder: Path, report: HealReport) -> HealReport:
+        why = "; ".join(check.words for check in report.checks if check.name in ("golden", "fresh"))
         try:
             promote(self.asked.place.parent, report.task, folder.name, by=self.by, why=f"heal: {why}", timeout=60)
         except UsageError as error:  # another, newer version came into use meanwhile
@@ -206,9 +228,47 @@ class _Run:
             write_report(folder, report)
         return report
 
-    def _remember(self, ready: Prepared) -> None:
+    def _remember(self, ready: Prepared, promoting: str = "") -> None:
         last = ready.ground.last
-        write_state(self.asked.place, State(tried=last.id if last is not None else "", golden=ready.golden))
+        tried = last.id if last is not None else ""
+        write_state(self.asked.place, State(tried=tried, promoting=promoting, golden=ready.golden))
+
+
+def interrupted(place: Path, *, dry_run: bool = False) -> HealReport | None:
+    """The report of a heal that was killed when its version had passed the gate and was not in use yet.
+
+    Where there is nothing to complete, the mark that such a heal left is taken away: its version is in use by now, or
+    another one is. Where its version never came among the others, its corrections count as not tried.
+
+    Args:
+        place: ``models/<task>``.
+        dry_run: Only looks.
+
+    Raises:
+        ArtifactError: what heals have left cannot be read.
+    """
+    state = read_state(place)
+    if not state.promoting:
+        return None
+    folder, current = place / state.promoting, current_version(place)
+    report = read_report(folder) if (folder / MANIFEST).is_file() else None
+    if report is not None and current == report.incumbent:
+        return report
+    if not dry_run:
+        _not_promoting(place, tried=report is not None)
+    return None
+
+
+def _not_promoting(place: Path, *, tried: bool = True) -> None:
+    state = read_state(place)
+    write_state(place, State(tried=state.tried if tried else "", golden=state.golden))
+
+
+def _left_words(report: HealReport) -> str:
+    return (
+        f"{report.task} {report.candidate} passed the gate of the heal of {report.time}, which was interrupted before "
+        "it was in use"
+    )
 
 
 def _report(

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..artifacts import read_json, write_whole
-from ..errors import ArtifactError
+from ..artifacts import read_form, write_whole
 from .corrections import Dropped, ReviewerFigures
 from .gate import Check
 from .state import Golden
@@ -66,16 +65,8 @@ def read_report(folder: Path) -> HealReport | None:
     Raises:
         ArtifactError: the file is broken.
     """
-    path = folder / REPORT
-    if not path.is_file():
-        return None
-    try:
-        return HealReport.model_validate(read_json(path))
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{str(path)!r} is not what a heal wrote: {str(error).splitlines()[0]}; restore it, or delete it: then all "
-            "corrections count as not learned yet"
-        ) from None
+    advice = "restore it, or delete it: then all corrections count as not learned yet"
+    return read_form(folder / REPORT, HealReport, "report of a heal", advice)
 
 
 def write_report(folder: Path, report: HealReport) -> None:

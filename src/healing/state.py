@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..artifacts import read_json, write_whole
-from ..errors import ArtifactError, LockedError
+from ..artifacts import read_form, write_whole
+from ..errors import LockedError
 
 STATE = "healing.json"
 LOCK = ".healing.lock"
@@ -39,6 +39,9 @@ class State(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tried: str = Field(default="", description="Id of the last correction that a heal has tried; '' before the first.")
+    promoting: str = Field(
+        default="", description="Version that passed the gate and is about to be put into use; '' once it is."
+    )
     golden: Golden | None = None
 
 
@@ -48,16 +51,8 @@ def read_state(place: Path) -> State:
     Raises:
         ArtifactError: the file is broken.
     """
-    path = place / STATE
-    if not path.is_file():
-        return State()
-    try:
-        return State.model_validate(read_json(path))
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{str(path)!r} is not what a heal wrote: {str(error).splitlines()[0]}; restore it, or delete it: then all "
-            "corrections are tried again, and the golden set is written down anew"
-        ) from None
+    advice = "restore it, or delete it: then all corrections are tried again, and the golden set is written down anew"
+    return read_form(place / STATE, State, "state of heals", advice) or State()
 
 
 def write_state(place: Path, state: State) -> None:

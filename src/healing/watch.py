@@ -15,7 +15,7 @@ from ..artifacts import root_of
 from ..errors import HealdagError, LockedError, StoreError
 from ..store.feedback import FeedbackStore
 from .guard import GuardReport, guard
-from .heal import heal, opened, waiting
+from .heal import heal, interrupted, opened, waiting
 from .report import HealReport
 
 log = logging.getLogger("healdag")
@@ -88,7 +88,7 @@ def _look(
             judged = guard(task, feedback=store, models=root, by=options.get("by"))
             if judged.outcome == "rolled_back" and told is not None:
                 told(judged)
-        if waiting(store, root / task) < at_least:
+        if waiting(store, root / task) < at_least and interrupted(root / task, dry_run=True) is None:
             return False
         report = heal(task, feedback=store, models=root, at_least=at_least, **options)
         if told is not None:

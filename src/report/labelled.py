@@ -160,8 +160,8 @@ def _marks(certificate: Certificate, seen: Observed) -> list[Mark]:
 
 def _certificate(certificate: Certificate) -> Table:
     rows = []
-    for budget in certificate.budgets:
-        name = (percent(budget.max_error), budget.label or "all", f"{budget.certainty:.3g}")
+    for budget, labels in certificate.rows():
+        name = (percent(budget.max_error), ", ".join(labels) or "all", f"{budget.certainty:.3g}")
         if budget.threshold is None:
             rows.append((*name, "none holds", percent(0.0), "-", "-"))
         else:

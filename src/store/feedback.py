@@ -28,6 +28,8 @@ FeedbackText = Literal["store", "hash"]
 _PAGE = 1000
 _BUSY_SECONDS = 5.0
 """How long a writer waits for another process that is writing."""
+_CONNECT_SECONDS = 10
+"""How long to wait for a server that does not answer."""
 
 _TABLE = sql.Table(
     "healdag_feedback",
@@ -129,7 +131,7 @@ class FeedbackStore:
         engine, shown = _engine(place)
         store = cls(engine, shown, text)
         try:
-            _TABLE.create(engine, checkfirst=True)
+            _make_table(engine)
             with engine.connect() as connection:
                 connection.execute(sql.select(_TABLE).limit(0))
         except ImportError as error:
@@ -174,6 +176,7 @@ class FeedbackStore:
             The event as it is stored.
 
         Raises:
+            UsageError: a name that cannot be kept.
             StoreError: the database is locked, full or gone; nothing was written.
         """
         return self._append(
@@ -204,7 +207,7 @@ class FeedbackStore:
             The revocation.
 
         Raises:
-            UsageError: there is no such correction, or it is withdrawn already.
+            UsageError: there is no such correction, it is withdrawn already, or a name that cannot be kept.
             StoreError: the database is locked, full or gone; nothing was written.
         """
         found = self.get(event_id)
@@ -316,6 +319,9 @@ class FeedbackStore:
         self._engine.dispose()
 
     def _append(self, values: dict[str, Any]) -> FeedbackEvent:
+        by = values.get("by")
+        if by is not None and not by.isprintable():
+            raise UsageError(f"by={by!r} is no name: it holds characters that cannot be shown; leave them out")
         row = {"id": f"{EVENT_PREFIX}{uuid.uuid4().hex}", "time": _now(), **values}
         with self._write() as connection:
             seq = connection.execute(sql.insert(_TABLE).values(**row)).inserted_primary_key
@@ -357,6 +363,7 @@ class FeedbackStore:
             connection.begin(),
         ):
             if connection.dialect.name == "postgresql":  # or events would become visible in another order than numbered
+                connection.execute(sql.text(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS:g}s'"))
                 connection.execute(sql.text(f"LOCK TABLE {_TABLE.name} IN SHARE ROW EXCLUSIVE MODE"))
             yield connection
 
@@ -389,7 +396,10 @@ def _engine(place: str | Path) -> tuple[sql.Engine, str]:
                 url = url.set(drivername="postgresql+psycopg")
             shown = url.render_as_string(hide_password=True)
             if url.get_backend_name() != "sqlite":
-                return sql.create_engine(url, pool_pre_ping=True, hide_parameters=True), shown
+                options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
+                if url.drivername == "postgresql+psycopg" and "connect_timeout" not in url.query:
+                    options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+                return sql.create_engine(url, **options), shown
         except (ArgumentError, NoSuchModuleError) as error:
             raise ConfigError(
                 f"cannot read the feedback URL {place.partition('://')[0] + '://...'!r}: {_why(error)}; for example "
@@ -409,6 +419,18 @@ def _engine(place: str | Path) -> tuple[sql.Engine, str]:
     sql.event.listen(engine, "connect", _on_connect)
     sql.event.listen(engine, "begin", _on_begin)
     return engine, str(place)
+
+
+def _make_table(engine: sql.Engine) -> None:
+    """Makes the table where there is none; another process may be doing it, too."""
+    if sql.inspect(engine).has_table(_TABLE.name):
+        return
+    try:
+        with engine.connect().execution_options(healdag_writes=True) as connection, connection.begin():
+            _TABLE.create(connection, checkfirst=True)
+    except DBAPIError:
+        if not sql.inspect(engine).has_table(_TABLE.name):
+            raise
 
 
 def _on_connect(connection: Any, _record: Any) -> None:
@@ -456,7 +478,7 @@ def _why(error: Exception) -> str:
 
 def _advice(error: Exception) -> str:
     said = _why(error).lower()
-    if "locked" in said or "busy" in said:
+    if "locked" in said or "busy" in said or "lock timeout" in said:
         return f" after waiting {_BUSY_SECONDS:g} s; end the process that holds it, then try again"
     if "full" in said or "disk i/o" in said or "no space" in said:
         return "; make room on the disk, then try again"
