@@ -116,11 +116,14 @@ def _tidy(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = "".join(c for c in text if unicodedata.category(c) != "Cf" and c not in _VARIATION_SELECTORS)
-    text = "".join(c if c.isprintable() or c.isspace() else " " for c in text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c.isspace() else " " for c in text)
     return _SPACES.sub(" ", _REPEATED.sub(r"\1\1\1", text)).strip()
 
 
 def _foreign_share(words: str, *, has_emoji: bool) -> float:
+    if words.isascii() and any(c.isalpha() for c in words):
+        return 0.0
     letters = [c for c in words if c.isalpha()]
     if not letters:
         return 0.0 if has_emoji else 1.0

@@ -249,6 +249,26 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert resumed.best_step == whole.best_step
 
 
+def test_a_row_that_stands_there_several_times_counts_as_often(tiny_base: Path) -> None:
+    once = fine_tune(tiny_base, list(WORDS), rows(16), SHAPE, settings(epochs=1))
+    often = fine_tune(tiny_base, list(WORDS), [*rows(16), *rows(16)[:4] * 3], SHAPE, settings(epochs=1))
+    assert (once.plan.rows, often.plan.rows) == (16, 28)
+
+
+def test_an_anchor_keeps_a_share_of_the_weights_that_a_training_starts_from(tiny_base: Path, tmp_path: Path) -> None:
+    def weights(start: Path | None, anchor: float) -> dict[str, Any]:
+        more = {"start": start, "keep_head": start is not None, "anchor": anchor}
+        model = fine_tune(tiny_base, list(WORDS), rows(16), SHAPE, settings(epochs=2), **more).model
+        model.save_pretrained(str(start or tmp_path / "start"), safe_serialization=True) if start is None else None
+        return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+    first = weights(None, 0.0)
+    last, between = weights(tmp_path / "start", 0.0), weights(tmp_path / "start", 0.4)
+    for name, value in between.items():
+        assert torch.allclose(value, 0.4 * first[name] + 0.6 * last[name], atol=1e-6), name
+    assert any(not torch.allclose(value, first[name], atol=1e-4) for name, value in last.items())
+
+
 def test_out_of_memory_halves_the_batch_and_keeps_the_effective_size(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -304,8 +324,8 @@ def test_alarms_ring_for_a_flat_loss_and_for_divergence() -> None:
         def __init__(self, history: list[dict[str, float]]) -> None:
             self.log_history = history
 
-    def said(history: list[dict[str, float]]) -> list[str]:
-        alarms = Alarms()
+    def said(history: list[dict[str, float]], *, falling: bool = True) -> list[str]:
+        alarms = Alarms(falling=falling)
         state = State(history)
         alarms.on_log(None, state, None, logs={"loss": history[-1].get("loss", 1.0)})
         alarms.on_evaluate(None, state, None)
@@ -314,6 +334,7 @@ def test_alarms_ring_for_a_flat_loss_and_for_divergence() -> None:
     falling = [{"loss": 2.0 - 0.2 * i} for i in range(8)]
     assert said(falling) == []
     assert "does not fall" in said([{"loss": 2.0}] * 8)[0]
+    assert said([{"loss": 2.0}] * 8, falling=False) == []  # a heal goes on with rows that the model mostly knows
     worse = [*falling, *({"eval_loss": value} for value in (1.0, 1.1, 1.2))]
     assert "diverge" in said(worse)[0]
     better = [*falling, *({"eval_loss": value} for value in (1.2, 1.1, 1.0))]

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from healdag import create_classifier
-from healdag.artifacts import Change, current_version, promote, read_history, rollback
+from healdag.artifacts import Change, current_version, promote, read_history, read_manifest, rollback
 from healdag.config import TrainingSettings
 from healdag.errors import ArtifactError, ConfigError, LockedError, UsageError
 from healdag.healing import HealReport, Limits, Recipe, Rules, find_flips, guard, heal, read_report, watch
@@ -28,6 +28,7 @@ from healdag.healing.corrections import Correction
 from healdag.healing.flips import page
 from healdag.healing.gate import judge, paired_bound, passes_golden, passing_rate, sign_test
 from healdag.healing.mix import hold_out, replay
+from healdag.healing.reference import reference, saw_golden
 from healdag.healing.screen import screen
 from healdag.healing.state import HOLDER, STAGING, STATE, healing, read_state, write_state
 from healdag.predictors.fake import FakePredictor
@@ -35,7 +36,7 @@ from healdag.store import DecisionLog, read_decisions
 from healdag.store.feedback import FeedbackEvent, FeedbackStore, text_key
 from healdag.training.data import golden_rows, load_split
 from healdag.training.datasets import Example
-from healdag.training.evaluation.candidates import find
+from healdag.training.evaluation.candidates import Artifact, find
 from healdag.training.tasks import load_task
 
 from .tickets import COLUMNS, LABELS, VAGUE, invoke, run, tickets, write
@@ -500,9 +501,47 @@ def test_an_adapter_starts_from_the_incumbent(
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("manifest.json")]
     assert {manifest["version"] for manifest in manifests} == {"1.1.0"}
     info = json.loads((folder / "training_info.json").read_text(encoding="utf-8"))
-    assert info["task"]["training"]["learning_rate"] == pytest.approx(0.005)
+    assert info["task"]["training"]["learning_rate"] == pytest.approx(0.01)
+    assert info["anchor"] == 0.4
+    # The first version was fitted on rows that have become golden, and is compared as it would be without them.
+    versions = {place: Artifact("tickets", place, read_manifest(place)) for place in (incumbent, folder)}
+    seen = {place: saw_golden(found, task_to_heal(found, golden=True)) for place, found in versions.items()}
+    assert seen == {incumbent: True, folder: False}
+    known = task_to_heal(versions[incumbent], golden=True)
+    with reference(versions[incumbent], known, None, tmp_path / "models") as same:
+        assert same == incumbent  # seven rows are too few to fit anything on
+    assert "fitted on golden rows" not in " ".join(report.notes)
     assert info["rows"] == 40 + 4 * report.counts["learned"]  # a correction counts four times
     assert TrainingSettings.model_validate(info["first_training"]).learning_rate == 0.02
+
+
+def test_a_version_that_was_fitted_on_golden_rows_is_compared_as_it_would_be_without(
+    tmp_path: Path, store: FeedbackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write(tmp_path / "tickets.csv", tickets(1500, seed=1))
+    run(
+        *("train", "tickets", "--data", data, *COLUMNS, "--method", "tfidf_lr", "--models", tmp_path / "models"),
+        *("--steps", "model"),
+    )
+    monkeypatch.setenv("HEALDAG_MODELS", str(tmp_path / "models"))
+    place = tmp_path / "models" / "tickets" / "1.0.0"
+    found = Artifact("tickets", place, read_manifest(place))
+    task = task_to_heal(found, golden=True)
+    assert saw_golden(found, task)
+    assert not saw_golden(found, task_to_heal(found, golden=False))  # rows of another file, which it has not seen
+    with reference(found, task, None, tmp_path / "models") as fitted:
+        assert fitted != place
+        assert (fitted / "model.skops").read_bytes() == (place / "model.skops").read_bytes()
+        assert read_manifest(fitted).calibration != found.manifest.calibration
+    assert not fitted.exists()
+    correct(store, hall(120, seed=2))
+    report = heal("tickets", feedback=store)
+    assert any("1.0.0 was fitted on golden rows" in note for note in report.notes)
+    assert report.candidate is not None
+    place = place.with_name(report.candidate)
+    healed = Artifact("tickets", place, read_manifest(place))
+    with reference(healed, task_to_heal(healed, golden=True), None, tmp_path / "models") as same:
+        assert same == place
 
 
 def test_a_correction_counts_several_times_where_an_adapter_learns() -> None:
@@ -512,6 +551,8 @@ def test_a_correction_counts_several_times_where_an_adapter_learns() -> None:
     assert weighted(scratch, ones, Recipe(weight=3)) == ones
     with pytest.raises(ConfigError, match="weight=0: a correction counts once at least"):
         Recipe(weight=0)
+    with pytest.raises(ConfigError, match=r"anchor=1\.0 is a share of weights"):
+        Recipe(anchor=1.0)
 
 
 # screening

@@ -521,7 +521,7 @@ class TestCache:
             assert stale_exports() == {folder: "mood 1 is not in use"}
         assert stale_exports() == {}
         content = (folder / "export.json").read_text(encoding="utf-8")
-        for wrong in ("{}", content.replace('"format": 1', '"format": 0')):
+        for wrong in ("{}", content.replace(f'"format": {exports.FORMAT}', '"format": 0')):
             (folder / "export.json").write_text(wrong, encoding="utf-8")
             assert stale_exports() == {folder: "this version of healdag does not read it"}
         (folder / "export.json").write_text(content, encoding="utf-8")

@@ -4,7 +4,7 @@ An export is no part of an artefact, but can be made anew from it at any time::
 
     <cache>/onnx/<task>-<version>-<hash of the manifest>/
         export.json                       what it is, with the hashes of the other files
-        fp32.onnx int8.onnx embeddings.bin tokenizer.json
+        fp32.onnx int8.onnx embeddings.npy tokenizer.json
         checks-<processor and runtimes>.json   what was measured here
 """
 
@@ -38,7 +38,7 @@ RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 EXPORTABLE = ("full", "lora")
 """Kinds of models that can be exported."""
 
-EXPORT, TOKENIZER, EMBEDDINGS = "export.json", "tokenizer.json", "embeddings.bin"
+EXPORT, TOKENIZER, EMBEDDINGS = "export.json", "tokenizer.json", "embeddings.npy"
 FORMAT = 2
 """Goes up whenever an older export would be read wrongly or would answer otherwise: it is then made anew."""
 

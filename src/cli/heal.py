@@ -69,7 +69,7 @@ def heal(
     trust: Annotated[
         list[str] | None, typer.Option("--trust", metavar="NAME", help="A reviewer who is never left out.")
     ] = None,
-    epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="Passes over the rows.")] = 3.0,
+    epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="Passes over the rows.")] = 2.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be learned; train nothing.")] = False,
     watching: Annotated[bool, typer.Option("--watch", help="Go on, and heal when enough has gathered.")] = False,
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks of --watch.")] = 60.0,

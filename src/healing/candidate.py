@@ -45,17 +45,21 @@ class Recipe:
         least_replay: Original training rows at least, as far as there are so many.
         weight: How often a correction counts in a pass, where a replayed row counts once: among so many rows that the
             model knows already it would be drowned. Adapters only; other models are trained from scratch, on each once.
+        anchor: Share, 0 to 1, of the incumbent's weights in the candidate's. Adapters only.
     """
 
     epochs: float = 2.0
-    learning_rate: float = 0.25
+    learning_rate: float = 0.5
     replay: float = 4.0
     least_replay: int = 2000
     weight: int = 4
+    anchor: float = 0.4
 
     def __post_init__(self) -> None:
         if self.weight < 1:
             raise ConfigError(f"weight={self.weight!r}: a correction counts once at least; the default is 4")
+        if not 0 <= self.anchor < 1:
+            raise ConfigError(f"anchor={self.anchor!r} is a share of weights: 0 or more, below 1; the default is 0.4")
 
 
 def task_to_heal(found: Artifact, *, golden: bool) -> Task:
@@ -143,6 +147,7 @@ def train_candidate(
         announce=announce,
         rows=rows,
         start=found.folder if task.training.method == "lora" else None,
+        anchor=recipe.anchor if task.training.method == "lora" else 0.0,
         promote=False,
     )
     info = read_json(folder / INFO)

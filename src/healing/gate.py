@@ -14,6 +14,9 @@ How often candidates pass by this rule, from 20,000 draws each (:func:`passing_r
     4,600   4 %                     0.80         0.20                0.00             0.00
     2,300   8 %                     0.80         0.50                0.20             0.00
 
+A version that was fitted on the golden rows, before they were set aside, is compared as it is without that; see
+:mod:`.reference`.
+
 The fresh corrections that were held out: it must fix more than it breaks, by an exact sign test where five or more
 differ. Recall of each label: a drop of more than ``floor`` points that an exact sign test does not put down to chance
 refuses it, or any recall below a floor that was given. Calibration: an expected calibration error that is higher by
@@ -84,7 +87,13 @@ class Check(BaseModel):
 
 
 def judge(
-    incumbent: Classifier, candidate: Classifier, golden: Sequence[Example], fresh: Sequence[Example], limits: Limits
+    incumbent: Classifier,
+    candidate: Classifier,
+    golden: Sequence[Example],
+    fresh: Sequence[Example],
+    limits: Limits,
+    *,
+    reference: Classifier | None = None,
 ) -> list[Check]:
     """Compares two versions.
 
@@ -94,6 +103,8 @@ def judge(
         golden: Rows that neither was trained or fitted on.
         fresh: Corrections that neither was trained on.
         limits: What the candidate has to keep.
+        reference: What stands for the version in use on the golden rows, where that was fitted on them; see
+            :mod:`.reference`.
 
     Raises:
         UsageError: no golden row, or a floor of a label that the task does not have.
@@ -103,7 +114,7 @@ def judge(
     unknown = [label for label in limits.floors or () if label not in candidate.labels]
     if unknown:
         raise UsageError(f"no label {unknown[0]!r} to keep a floor for; there are: {', '.join(candidate.labels)}")
-    before, after = observe_rows(incumbent, golden), observe_rows(candidate, golden)
+    before, after = observe_rows(reference or incumbent, golden), observe_rows(candidate, golden)
     checks = [_golden(before.right, after.right, limits)]
     if fresh:
         checks.append(_fresh(observe_rows(incumbent, fresh).right, observe_rows(candidate, fresh).right))

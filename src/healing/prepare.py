@@ -16,7 +16,7 @@ from ..training.datasets import Example
 from ..training.evaluation.candidates import Artifact
 from ..training.evaluation.labelled import labelled_rows, unseen
 from ..training.tasks import Task
-from .candidate import Recipe, replayed, task_to_heal
+from .candidate import Recipe, replayed, task_to_heal, weighted
 from .corrections import Correction, Screening
 from .mix import Parts, hold_out, replay
 from .report import HealReport, Outcome, read_report
@@ -156,6 +156,7 @@ def prepare(asked: Asked, store: FeedbackStore) -> Prepared:
     corrected = {one.text for one in (*parts.learned, *parts.held_out, *earlier)}
     n = replayed(task, len(learned), asked.recipe)
     repeated = replay(training, corrected, len(training) if n is None else n, asked.seed)
+    learned = weighted(task, learned, asked.recipe)
     return replace(found, rows=[*repeated, *learned], earlier=len(earlier), replay=len(repeated))
 
 

@@ -37,7 +37,8 @@ log = logging.getLogger("healdag")
 class Backend(Protocol):
     """What runs the network: one forward pass over a padded batch. Safe to share between threads.
 
-    It may have ``free()``, which gives memory back that it holds for later passes.
+    It may have ``free()``, which gives memory back that it holds for later passes, and ``multiple``, by which it wants
+    the length of a batch to be divisible.
 
     Attributes:
         num_labels: Columns of the logits.
@@ -238,7 +239,9 @@ class Encoder:
         return np.concatenate([logits for logits, _ in halves]), np.concatenate([states for _, states in halves])
 
     def _run(self, batch: list[_Row], layers: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        length = max(len(row.window.ids) for row in batch)
+        multiple = getattr(self.backend, "multiple", 1)
+        longest = max(len(row.window.ids) for row in batch)
+        length = max(longest, min(-(-longest // multiple) * multiple, self.max_length))
         ids: Ids = np.full((len(batch), length), self.vocabulary.pad_id, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for i, row in enumerate(batch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..artifacts import Export
-from ..artifacts.exports import Runtime
+from ..artifacts.exports import EMBEDDINGS, Runtime
 from ..config import asked_threads
 from ..errors import ArtifactError, MissingExtraError
 from .base import FloatArray
 
 LOGITS, HIDDEN = "logits", "hidden"
 """Names of the outputs."""
-IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
-"""Names of the inputs; the last is missing where the network does not take it."""
+IDS, MASK, TYPES, EMBEDDED = "input_ids", "attention_mask", "token_type_ids", "inputs_embeds"
+"""Names of the inputs; the last two are missing where the network does not take them."""
 
 _Run: TypeAlias = Callable[[Sequence[str], Mapping[str, Any]], Sequence[npt.NDArray[np.float32]]]
 """Names of outputs, and inputs by name, to those outputs."""
@@ -40,11 +42,18 @@ class OnnxBackend:
     """
 
     def __init__(self, path: Path, export: Export, runtime: Runtime = "onnxruntime") -> None:
+        if runtime == "openvino":
+            # Its library oneDNN keeps 1,024 kernels per process, which come to 300 MB, and save no time here either.
+            os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         package = import_onnx_package(runtime)
         self.num_labels = export.labels
         self.hidden_size = export.hidden_size
         self._layers = export.layers
         self._takes_types = export.takes_types
+        embeddings = export.files.get(EMBEDDINGS)
+        self._table = None if embeddings is None else _table(path.parent / EMBEDDINGS, embeddings)
+        # OpenVINO prepares kernels for each shape of a batch; so there are fewer of them.
+        self.multiple = 4 if runtime == "openvino" else 1
         try:
             self._run = _OPENERS[runtime](package, path)
         except Exception as error:  # their own kinds, which are no part of their interfaces
@@ -66,9 +75,11 @@ class OnnxBackend:
             if layer not in self._layers:
                 held = ", ".join(map(str, self._layers)) or "none"
                 raise ArtifactError(f"of hidden states the ONNX export holds those of layers {held}; not of {layer}")
-        inputs = {IDS: ids, MASK: mask}
+        inputs: dict[str, Any] = {IDS: ids, MASK: mask}
         if self._takes_types:
             inputs[TYPES] = types
+        if self._table is not None:
+            inputs[EMBEDDED] = self._table[ids]
         found = self._run([LOGITS, HIDDEN] if layers else [LOGITS], inputs)
         logits: FloatArray = found[0].astype(np.float64)
         if not layers:
@@ -101,6 +112,17 @@ def _open_with_onnxruntime(runtime: Any, path: Path) -> _Run:
     return run
 
 
+def _table(path: Path, digest: str) -> npt.NDArray[np.float32]:
+    """Embeddings, mapped into memory once for all models that have the same ones."""
+    found = _tables.get(digest)
+    if found is None:
+        _tables[digest] = found = np.load(path, mmap_mode="r")
+    return found
+
+
+_tables: weakref.WeakValueDictionary[str, npt.NDArray[np.float32]] = weakref.WeakValueDictionary()
+
+
 def _open_with_openvino(runtime: Any, path: Path) -> _Run:
     core = runtime.Core()
     model = core.compile_model(
@@ -113,8 +135,8 @@ def _open_with_openvino(runtime: Any, path: Path) -> _Run:
             # As many numbers of a row share one scale as weights do: fewer are slower, and no closer to fp32.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
             "ENABLE_CPU_PINNING": "NO",  # others work on these cores too
-            # Kernels prepared per shape of a batch: kept, they are most of a long run's memory, and save no time.
-            "CPU_RUNTIME_CACHE_CAPACITY": "0",
+            # Prepared kernels: enough for single texts of usual lengths. More are most of a long run's memory.
+            "CPU_RUNTIME_CACHE_CAPACITY": "200",
         },
     )
     idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # a request serves one thread at a time

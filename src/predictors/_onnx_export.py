@@ -6,7 +6,8 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,14 +29,13 @@ from ..artifacts.exports import (
 )
 from ..errors import ArtifactError
 from ._encoder import Encoder
-from ._onnx import HIDDEN, IDS, LOGITS, MASK, TYPES, import_onnx_package
+from ._onnx import EMBEDDED, HIDDEN, IDS, LOGITS, MASK, TYPES, import_onnx_package
 from ._torch import TorchBackend, mean_states
 from .base import FloatArray
 
 BLOCK = 128
 """Weights, and at run time numbers of a row, that share one scale. A smaller block is closer to fp32 and slower."""
 _OPSET = 17
-_LARGE = 2**20  # bytes; what is larger lies beside the network, is mapped into memory, and only read where it is used
 _PACKAGES = ("onnx", "onnxruntime", "torch", "transformers")
 
 Probabilities = Callable[[Sequence[str]], tuple[FloatArray, FloatArray | None]]
@@ -195,7 +195,7 @@ def _trace(backend: TorchBackend, layers: Sequence[int], path: Path) -> None:
     outputs = [LOGITS, HIDDEN] if layers else [LOGITS]
     axes = {name: {0: "rows", 1: "tokens"} for name in inputs} | {name: {0: "rows"} for name in outputs}
     # Tracing warns of every Python number that it takes for a constant; whether that mattered is measured afterwards.
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _plain_attention(backend.model):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Network(backend.model).eval(),
@@ -209,8 +209,22 @@ def _trace(backend: TorchBackend, layers: Sequence[int], path: Path) -> None:
         )
 
 
+@contextmanager
+def _plain_attention(model: Any) -> Iterator[None]:
+    """Attention as products and softmax: the fused one is written with steps for rows that attend to nothing."""
+    own = getattr(model.config, "_attn_implementation", None)
+    if own in (None, "eager"):
+        yield
+        return
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
+
+
 def _split_and_quantize(folder: Path) -> None:
-    """Moves large tables out of the traced network, and writes it a second time with weights of eight bits.
+    """Takes the embeddings out of the traced network, and writes it a second time with weights of eight bits.
 
     Each row of a matrix product is rounded by itself, block by block (ONNX Runtime's MatMulNBits). Dynamic
     quantization, with one scale for a whole batch, would be faster, but a text's answer would depend on what else is
@@ -218,7 +232,7 @@ def _split_and_quantize(folder: Path) -> None:
     """
     onnx: Any = import_onnx_package("onnx")
     model = onnx.load(str(folder / network("fp32")))
-    _move_tables(onnx, model, folder / EMBEDDINGS)
+    _take_embeddings(onnx, model, folder / EMBEDDINGS)
     onnx.save(model, str(folder / network("fp32")))
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes, replaced, added = [], set(), []
@@ -261,21 +275,32 @@ def quantize(matrix: Any) -> tuple[Any, Any]:
     return numbers.clip(0, 255).astype(np.uint8), scales.astype(np.float32)
 
 
-def _move_tables(onnx: Any, model: Any, path: Path) -> None:
-    """Tables that are looked up, such as word embeddings, into a file of their own, which both networks share."""
-    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-    content = bytearray()
-    for tensor in model.graph.initializer:
-        if tensor.name not in looked_up or len(tensor.raw_data) < _LARGE:
-            continue
-        content += b"\0" * (-len(content) % 65536)  # mapping begins at a page, on Windows of 64 KiB
-        onnx.external_data_helper.set_external_data(
-            tensor, location=path.name, offset=len(content), length=len(tensor.raw_data)
-        )
-        content += tensor.raw_data
-        tensor.ClearField("raw_data")
-    if content:
-        path.write_bytes(content)
+def _take_embeddings(onnx: Any, model: Any, path: Path) -> None:
+    """Puts the tokens' embeddings into a file of their own, and has the network take them in the place of a look-up.
+
+    They are half of the weights and the same in all models of a base, which then share them in memory. A network that
+    looks tokens up in another way keeps its table.
+    """
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = [
+        node
+        for node in model.graph.node
+        if node.op_type == "Gather" and node.input[0] in weights and node.input[1] == IDS and not node.attribute
+    ]
+    if len(nodes) != 1:
+        return
+    (node,) = nodes
+    table = onnx.numpy_helper.to_array(weights[node.input[0]])
+    np.save(path, table)
+    shape = ["rows", "tokens", table.shape[1]]
+    given = onnx.helper.make_tensor_value_info(EMBEDDED, onnx.TensorProto.FLOAT, shape)
+    model.graph.node.remove(node)
+    model.graph.initializer.remove(weights[node.input[0]])
+    model.graph.input.append(given)
+    for other in model.graph.node:
+        for i, name in enumerate(other.input):
+            if name == node.output[0]:
+                other.input[i] = EMBEDDED
 
 
 def _today() -> str:

@@ -65,8 +65,8 @@ class TorchBackend:
 
 def mean_states(states: Any, mask: Any) -> Any:
     """Each row's mean over its tokens, shape (n, d), of hidden states of shape (n, length, d)."""
-    shares = mask.unsqueeze(2).float()
-    return (states.float() * shares).sum(1) / shares.sum(1)
+    shares = mask.unsqueeze(1).float()
+    return ((shares @ states.float()) / shares.sum(2, keepdim=True)).squeeze(1)
 
 
 def pick_device(device: str) -> str:

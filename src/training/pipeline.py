@@ -68,6 +68,7 @@ def train(
     announce: Callable[[Task, Plan], None] | None = None,
     rows: Sequence[Example] | None = None,
     start: Path | None = None,
+    anchor: float = 0.0,
     promote: bool = True,
 ) -> Path:
     """Trains what ``steps`` name and leaves ``models/<task>/<version>``, which becomes the current version.
@@ -85,6 +86,8 @@ def train(
             then keeps its last weights, since the validation split does not show what these rows are to teach.
         start: Artefact of the same labels whose adapter and head the model's training starts from; a full or
             classical model starts from zero.
+        anchor: Share, 0 to 1, of its weights in the result: between the two, much of what was learned is kept and
+            most of what was known (Wortsman et al. 2022, arXiv:2109.01903).
         promote: Whether the version is put into use.
 
     Returns:
@@ -100,6 +103,7 @@ def train(
             *(task, source, folder, command),
             start=start or own,
             keep_head=start is not None,
+            anchor=anchor,
             given=rows,
             resume=resume,
             announce=announce,
@@ -171,6 +175,7 @@ def _train_model(
     *,
     start: Path | None = None,
     keep_head: bool = False,
+    anchor: float = 0.0,
     given: Sequence[Example] | None = None,
     resume: bool | None = None,
     announce: Callable[[Task, Plan], None] | None = None,
@@ -180,6 +185,8 @@ def _train_model(
     held_out = {split: load_split(task, split, source) for split in HELD_OUT}
     auxiliary = _auxiliary_rows(task, source) if given is None else []
     info = _training_info(task, rows, auxiliary, held_out, command)
+    if anchor:
+        info |= {"anchor": anchor, "run": run_hash(info["run"], anchor)}
     if _is_done(folder, info["run"]) and resume is not False:
         log.info("%s is trained already, with these rows and settings", folder)
         return
@@ -206,6 +213,7 @@ def _train_model(
         multi_label=task.multi_label,
         start=start,
         keep_head=keep_head,
+        anchor=anchor,
         checkpoints=checkpoints,
         announce=partial(announce, task) if announce is not None else None,
     )

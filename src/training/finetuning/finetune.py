@@ -28,6 +28,7 @@ from .losses import IGNORED, class_weights
 from .memory import fit_batch
 from .on_cpu import restore, speed_up
 from .trainer import AuxiliaryHead, FineTuner
+from .weights import put, trained_weights
 
 OVERLAP = 32
 """Tokens that neighbouring windows share, as in serving."""
@@ -86,6 +87,7 @@ def fine_tune(
     multi_label: bool = False,
     start: Path | None = None,
     keep_head: bool = False,
+    anchor: float = 0.0,
     checkpoints: Path | None = None,
     announce: Callable[[Plan], None] | None = None,
 ) -> Trained:
@@ -105,6 +107,7 @@ def fine_tune(
         start: Artefact folder of an adapter of the same shape on the same base whose weights, the head aside, the
             training starts from; None starts from zero.
         keep_head: Whether the training starts from that artefact's head too: it answers with the same labels.
+        anchor: Share, 0 to 1, of the weights that the training started from in those that come out of it.
         checkpoints: Folder for checkpoints; one that is there already is gone on from. None keeps none.
         announce: Is told what will be trained before it starts.
 
@@ -113,7 +116,7 @@ def fine_tune(
     """
 
     def attempt(fitted: TrainingSettings) -> Trained:
-        run = _Run(base, tuple(labels), lora, fitted, multi_label, keep_head)
+        run = _Run(base, tuple(labels), lora, fitted, multi_label, keep_head, anchor)
         return run.train(train, validation, auxiliary, start, checkpoints, announce)
 
     return fit_batch(attempt, settings)
@@ -127,6 +130,7 @@ class _Run:
     settings: TrainingSettings
     multi_label: bool
     keep_head: bool = False
+    anchor: float = 0.0
 
     def train(
         self,
@@ -162,6 +166,7 @@ class _Run:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cpu":
             speed_up(model, self.settings.seed)
+        first = {name: value.clone() for name, value in trained_weights(model).items()} if self.anchor else {}
         resumed = last_checkpoint(checkpoints)
         plan = self._plan(model.to(device), rows, collator, resumed)
         if announce is not None:
@@ -185,6 +190,8 @@ class _Run:
         # Without the wrapper that casts its forward pass to the training's precision.
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         restore(model)
+        last = trained_weights(model)
+        put({name: torch.lerp(last[name], value.to(last[name]), self.anchor) for name, value in first.items()}, model)
         return Trained(model, trainer.state.log_history, trainer.seconds, plan, tuple(alarms.said), trainer.best.step)
 
     def _model(self, start: Path | None) -> tuple[Any, Any]:
