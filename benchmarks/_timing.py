@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from healdag.artifacts.exports import processor
 from healdag.config import asked_threads
 
-PACKAGES = ("torch", "onnxruntime", "tokenizers", "transformers", "scikit-learn", "langgraph", "numpy")
+PACKAGES = ("torch", "onnxruntime", "openvino", "tokenizers", "transformers", "scikit-learn", "langgraph", "numpy")
 _Found = TypeVar("_Found")
 
 

@@ -28,7 +28,7 @@ from _timing import in_turns, machine, say
 RESULT = Path(__file__).parent / "results" / "startup.json"
 TEXT = "I'm so happy today!"
 ENGINES = ("torch", "onnx")
-HEAVY = ("torch", "transformers", "peft", "onnxruntime", "sklearn", "scipy", "langgraph")
+HEAVY = ("torch", "transformers", "peft", "onnxruntime", "openvino", "sklearn", "scipy", "langgraph")
 LOOK = """
 import sys
 from healdag import create_classifier

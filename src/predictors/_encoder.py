@@ -37,8 +37,8 @@ log = logging.getLogger("healdag")
 class Backend(Protocol):
     """What runs the network: one forward pass over a padded batch. Safe to share between threads.
 
-    It may have ``free()``, which gives memory back that it holds for later passes, and ``multiple``, by which it wants
-    the length of a batch to be divisible.
+    It may have ``free()``, which gives memory back that it holds for later passes, and ``prefers_few_shapes``, which
+    is True where batches of a shape that it has not seen lately cost it time.
 
     Attributes:
         num_labels: Columns of the logits.
@@ -239,15 +239,19 @@ class Encoder:
         return np.concatenate([logits for logits, _ in halves]), np.concatenate([states for _, states in halves])
 
     def _run(self, batch: list[_Row], layers: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        multiple = getattr(self.backend, "multiple", 1)
-        longest = max(len(row.window.ids) for row in batch)
-        length = max(longest, min(-(-longest // multiple) * multiple, self.max_length))
+        length = self._padded(max(len(row.window.ids) for row in batch))
         ids: Ids = np.full((len(batch), length), self.vocabulary.pad_id, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for i, row in enumerate(batch):
             n = len(row.window.ids)
             ids[i, :n], types[i, :n], mask[i, :n] = row.window.ids, row.window.types, 1
         return self.backend.run(ids, mask, types, layers)
+
+    def _padded(self, length: int) -> int:
+        """The length that a batch is given: one of fewer, for a backend that prepares itself for each shape anew."""
+        if not getattr(self.backend, "prefers_few_shapes", False):
+            return length
+        return max(length, min(-(-length // 4) * 4, self.max_length))
 
 
 def _averaged(values: FloatArray, rows: npt.NDArray[np.int64], weights: FloatArray, n: int) -> FloatArray:

@@ -52,8 +52,7 @@ class OnnxBackend:
         self._takes_types = export.takes_types
         embeddings = export.files.get(EMBEDDINGS)
         self._table = None if embeddings is None else _table(path.parent / EMBEDDINGS, embeddings)
-        # OpenVINO prepares kernels for each shape of a batch; so there are fewer of them.
-        self.multiple = 4 if runtime == "openvino" else 1
+        self.prefers_few_shapes = runtime == "openvino"  # it prepares kernels for each
         try:
             self._run = _OPENERS[runtime](package, path)
         except Exception as error:  # their own kinds, which are no part of their interfaces
@@ -135,8 +134,8 @@ def _open_with_openvino(runtime: Any, path: Path) -> _Run:
             # As many numbers of a row share one scale as weights do: fewer are slower, and no closer to fp32.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
             "ENABLE_CPU_PINNING": "NO",  # others work on these cores too
-            # Prepared kernels: enough for single texts of usual lengths. More are most of a long run's memory.
-            "CPU_RUNTIME_CACHE_CAPACITY": "200",
+            # Prepared kernels: enough for some fifty shapes. More are most of a long run's memory.
+            "CPU_RUNTIME_CACHE_CAPACITY": "1000",
         },
     )
     idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # a request serves one thread at a time

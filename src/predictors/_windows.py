@@ -60,8 +60,10 @@ class Windows:
             found = {text: self._recent[text] for text in texts if text in self._recent}
         fresh = [text for text in dict.fromkeys(texts) if text not in found]
         if fresh:
-            made = zip(fresh, map(_windows, self._tokenizer.encode_batch_fast(fresh)), strict=True)
-            new = dict(made)
+            # One text is not worth the threads that a batch is handed to.
+            alone = isinstance(fresh[0], str) and len(fresh) == 1
+            made = [self._tokenizer.encode(fresh[0])] if alone else self._tokenizer.encode_batch_fast(fresh)
+            new = dict(zip(fresh, map(_windows, made), strict=True))
             found.update(new)
             self._remember((text, cut) for text, cut in new.items() if isinstance(text, str) and len(text) <= _LONGEST)
         return [found[text] for text in texts]
