@@ -23,7 +23,7 @@ from ..errors import ArtifactError, ConfigError
 from ._classifier import LoraClassifier
 from ._encoder import Encoder, Vocabulary
 from ._familiarity import FAMILIARITY, read_familiarity
-from ._onnx import OnnxBackend, import_onnx_package
+from ._onnx import OnnxBackend, import_onnx_package, is_mapped
 from ._screen import SCREEN, read_screen
 
 ALLOWED: Mapping[str, tuple[Precision, ...]] = {"onnx": PRECISIONS, "onnx-fp32": ("fp32",), "onnx-int8": ("int8",)}
@@ -116,6 +116,8 @@ def open_exported(
     export = exported.export
     for name in (network(precision), TOKENIZER, *([EMBEDDINGS] if EMBEDDINGS in export.files else [])):
         path = exported.folder / name
+        if name == EMBEDDINGS and is_mapped(export.files[name]):
+            continue  # another model has the same, and its file was read
         if not path.is_file() or sha256(path) != export.files[name]:
             raise ArtifactError(
                 f"{str(path)!r} is missing or was changed; export anew: healdag export {manifest.task} --force"
@@ -127,7 +129,7 @@ def open_exported(
         taken = runtime
     content = (exported.folder / TOKENIZER).read_text(encoding="utf-8")
     encoder = Encoder(
-        OnnxBackend(exported.path(precision), export, taken),
+        OnnxBackend(exported.path(precision), export, taken, lazy=options.get("name", "model") != "model"),
         Vocabulary(content, export.pad_id, export.unknown_id),
         max_length=manifest.max_length,
         overlap=int(options.get("window_overlap", 32)),

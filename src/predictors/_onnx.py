@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -35,13 +37,14 @@ class OnnxBackend:
         path: The file.
         export: What it holds.
         runtime: What runs it.
+        lazy: Whether the file is read at the first text: for a model that many runs never ask.
 
     Raises:
         MissingExtraError: the runtime is not installed.
         ArtifactError: the file cannot be read by it.
     """
 
-    def __init__(self, path: Path, export: Export, runtime: Runtime = "onnxruntime") -> None:
+    def __init__(self, path: Path, export: Export, runtime: Runtime = "onnxruntime", *, lazy: bool = False) -> None:
         if runtime == "openvino":
             # Its library oneDNN keeps 1,024 kernels per process, which come to 300 MB, and save no time here either.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
@@ -53,10 +56,22 @@ class OnnxBackend:
         embeddings = export.files.get(EMBEDDINGS)
         self._table = None if embeddings is None else _table(path.parent / EMBEDDINGS, embeddings)
         self.prefers_few_shapes = runtime == "openvino"  # it prepares kernels for each
-        try:
-            self._run = _OPENERS[runtime](package, path)
-        except Exception as error:  # their own kinds, which are no part of their interfaces
-            raise ArtifactError(f"{runtime} cannot read {str(path)!r}: {error}; export anew: --force") from error
+        self._open = partial(_OPENERS[runtime], package, path)
+        self._path, self._runtime = path, runtime
+        self._opened: _Run | None = None
+        self._lock = threading.Lock()
+        if not lazy:
+            self._network()
+
+    def _network(self) -> _Run:
+        with self._lock:
+            if self._opened is None:
+                try:
+                    self._opened = self._open()
+                except Exception as error:  # their own kinds, which are no part of their interfaces
+                    where = f"{self._runtime} cannot read {str(self._path)!r}"
+                    raise ArtifactError(f"{where}: {error}; export anew: --force") from error
+            return self._opened
 
     def run(
         self,
@@ -79,7 +94,7 @@ class OnnxBackend:
             inputs[TYPES] = types
         if self._table is not None:
             inputs[EMBEDDED] = self._table[ids]
-        found = self._run([LOGITS, HIDDEN] if layers else [LOGITS], inputs)
+        found = self._network()([LOGITS, HIDDEN] if layers else [LOGITS], inputs)
         logits: FloatArray = found[0].astype(np.float64)
         if not layers:
             return logits, np.zeros((len(ids), 0))
@@ -117,6 +132,11 @@ def _table(path: Path, digest: str) -> npt.NDArray[np.float32]:
     if found is None:
         _tables[digest] = found = np.load(path, mmap_mode="r")
     return found
+
+
+def is_mapped(digest: str) -> bool:
+    """Whether embeddings with this hash are in memory already."""
+    return digest in _tables
 
 
 _tables: weakref.WeakValueDictionary[str, npt.NDArray[np.float32]] = weakref.WeakValueDictionary()
