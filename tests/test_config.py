@@ -65,6 +65,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "dag": {
         "threshold": 0.7,
         "sarcasm_threshold": 0.8,
+        "sarcasm_screen": False,
         "enable_backup": False,
         "backups": ("tfidf", {"kind": "llm", "model": "openai:gpt"}),
         "cheap_first": True,
