@@ -172,3 +172,11 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory, tiny_classifier: Path) -
     BertModel.from_pretrained(tiny_classifier).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_classifier).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[None]:
+    """The benchmarks import each other by name, as scripts do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+        yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,17 +16,11 @@ from healdag.predictors import Spec, load_predictor
 from healdag.predictors._encoder import Encoder
 from healdag.training.datasets import Example
 
-ROOT = Path(__file__).parents[1]
 LABELS = ("joy", "anger", "neutral")
 TEXTS = ["so happy", "this text expresses anger !", "sad", "joy joy joy", "this is sad . very sad", "what ?"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def scripts() -> Iterator[None]:
-    """The benchmarks import each other by name, as scripts do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        yield
+pytestmark = pytest.mark.usefixtures("scripts")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArtifactError
+from ._stored import read_stored
 from .base import FloatArray, sigmoid
 
 FAMILIARITY = "familiarity.safetensors"
@@ -73,18 +74,9 @@ def read_familiarity(folder: Path) -> Familiarity | None:
     Raises:
         ArtifactError: the file is not valid.
     """
-    from safetensors import SafetensorError, safe_open
 
-    path = folder / FAMILIARITY
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(str(path), framework="numpy") as stored:
-            numbers = stored.metadata()
-            mean, whitening = (stored.get_tensor(name).astype(np.float64) for name in ("mean", "whitening"))
-            limit, slope, offset = (float(numbers[name]) for name in ("limit", "slope", "offset"))
-            return Familiarity(int(numbers["layer"]), mean, whitening, limit, slope, offset)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{str(path)!r} is not a valid familiarity file: {error}; restore it or train again"
-        ) from None
+    def make(numbers: Mapping[str, str], tensor: Callable[[str], FloatArray]) -> Familiarity:
+        limit, slope, offset = (float(numbers[name]) for name in ("limit", "slope", "offset"))
+        return Familiarity(int(numbers["layer"]), tensor("mean"), tensor("whitening"), limit, slope, offset)
+
+    return read_stored(folder / FAMILIARITY, "familiarity file", make)

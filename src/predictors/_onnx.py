@@ -154,7 +154,7 @@ def _open_with_openvino(runtime: Any, path: Path) -> _Run:
             # As many numbers of a row share one scale as weights do: fewer are slower, and no closer to fp32.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
             "ENABLE_CPU_PINNING": "NO",  # others work on these cores too
-            # Prepared kernels: enough for some fifty shapes. More are most of a long run's memory.
+            # Prepared kernels: enough for single texts of usual lengths. More are most of a long run's memory.
             "CPU_RUNTIME_CACHE_CAPACITY": "1000",
         },
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ArtifactError
+from ._stored import read_stored
 from .base import FloatArray, sigmoid
 
 SCREEN = "sarcasm_screen.safetensors"
@@ -63,30 +63,13 @@ def read_screen(folder: Path) -> Screen | None:
     Raises:
         ArtifactError: the file is not valid.
     """
-    from safetensors import SafetensorError, safe_open
 
-    path = folder / SCREEN
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(str(path), framework="numpy") as stored:
-            told = stored.metadata()
-            weights = stored.get_tensor("weights").astype(np.float64)
-            numbers = (float(told[name]) for name in ("flagged_from", "texts", "asked", "missed"))
-            flagged_from, texts, asked, missed = numbers
-            return Screen(
-                tuple(int(layer) for layer in told["layers"].split()),
-                weights,
-                float(told["offset"]),
-                float(told["threshold"]),
-                told["detector"],
-                flagged_from,
-                int(texts),
-                asked,
-                missed,
-            )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{str(path)!r} is not a valid screen: {error}; restore it or train again") from None
+    def make(told: Mapping[str, str], tensor: Callable[[str], FloatArray]) -> Screen:
+        numbers = {name: float(told[name]) for name in ("offset", "threshold", "flagged_from", "asked", "missed")}
+        layers = tuple(int(layer) for layer in told["layers"].split())
+        return Screen(layers, tensor("weights"), detector=told["detector"], texts=int(told["texts"]), **numbers)
+
+    return read_stored(folder / SCREEN, "screen", make)
 
 
 def every_layer(count: int) -> tuple[int, ...]:

@@ -102,6 +102,12 @@ class Pool(BaseModel):
             return ()
         return ("sarcasm",) if self.irony.member is None else ("sarcasm", self.irony.member)
 
+    @property
+    def spared(self) -> str | None:
+        """The member that says what irony means, where nothing else is made of what it says; it may be missing."""
+        member = self.irony.member if self.irony is not None else None
+        return None if member in self.members else member
+
     def combine(
         self, members: Sequence[FloatArray], sarcasm: FloatArray | None = None, intended: FloatArray | None = None
     ) -> FloatArray:
@@ -174,7 +180,7 @@ class Ensemble:
             sarcasm: The detector's rows.
         """
         irony = self._pool.irony
-        if irony is None or name != irony.member or name in self._pool.members:
+        if irony is None or name != self._pool.spared:
             return [True] * len(sarcasm)
         found = irony.probability(np.array([np.nan if row is None else row[0] for row in sarcasm], dtype=np.float64))
         return [bool(value >= LEAST_IRONY) for value in found]  # without a word on sarcasm there is no answer anyway
@@ -185,10 +191,7 @@ class Ensemble:
     def _combined(self, given: Mapping[str, Sequence[Row | None]], calibration: Calibration) -> FloatArray:
         columns = [given[name] for name in self.needs]
         n = len(columns[0])
-        spared = self._pool.irony.member if self._pool.irony is not None else None
-        needed = [column for name, column in zip(self.needs, columns, strict=True) if name != spared]
-        if spared in self._pool.members:
-            needed = columns
+        needed = [given[name] for name in self.needs if name != self._pool.spared]
         usable = [i for i in range(n) if all(column[i] is not None for column in needed)]
         result: FloatArray = np.full((n, len(self.labels)), np.nan)
         if usable:
